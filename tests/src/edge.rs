@@ -1,0 +1,141 @@
+//! The Workers host, in Cloudflare's own runtime, as a process.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::binaries::workerd;
+use crate::{Process, free_port, http, private_dir, root, target_dir};
+
+/// `workerd` serving the built Worker on a free port of 127.0.0.1, ended on drop.
+///
+/// The runtime alone, without `wrangler dev` around it, which costs a Worker three quarters of its speed.
+#[derive(Debug)]
+pub struct Edge {
+    process: Process,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Edge {
+    /// Starts it with these settings as its variables and waits until it is alive (ready or not).
+    ///
+    /// # Errors
+    /// When the Worker is not built, or workerd ends or does not answer within 20 s; with its last log lines.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends it.
+    pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        let build = root().join("edge-worker/build");
+        ensure!(build.join("index.js").exists(), "the Worker is not built; run `cargo xtask worker` first");
+        let port = free_port()?;
+        // Its own copy: a relative path is all that the configuration's `embed` takes, and a rebuild can't change what runs.
+        let folder = target_dir().join(format!("tests/edge-{port}"));
+        let _ = fs::remove_dir_all(&folder);
+        private_dir(&folder)?;
+        for part in ["index.js", "index_bg.wasm"] {
+            fs::copy(build.join(part), folder.join(part))
+                .with_context(|| format!("could not copy the Worker's {part}"))?;
+        }
+        let config = folder.join("config.capnp");
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&config);
+        file.and_then(|mut file| file.write_all(configuration(port, settings).as_bytes()))?;
+
+        let mut command = Command::new(workerd()?);
+        command.arg("serve").arg(&config).env_clear().env("TZ", "UTC");
+        let mut process = Process::start("workerd", &mut command, &folder.join("log"))?;
+        http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(20)).await?;
+        Ok(Self { process, port, folder })
+    }
+
+    /// Where it listens, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process, to signal it or to read its log.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ = self.process.stop();
+        // It holds the database's password. The log stays for whoever looks into a failure.
+        let _ = fs::remove_file(self.folder.join("config.capnp"));
+        let _ = fs::remove_file(self.folder.join("index_bg.wasm"));
+    }
+}
+
+/// workerd's configuration, in Cap'n Proto's text form (`workerd.capnp` in its repository is the reference).
+fn configuration(port: u16, settings: &[(&str, &str)]) -> String {
+    let bindings: String = settings
+        .iter()
+        .map(|(name, value)| format!("    (name = {}, text = {}),\n", text(name), text(value)))
+        .collect();
+    let date = text(&compatibility_date());
+    format!(
+        r#"using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .worker),
+    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
+);
+
+const worker :Workerd.Worker = (
+  modules = [
+    (name = "index.js", esModule = embed "index.js"),
+    (name = "index_bg.wasm", wasm = embed "index_bg.wasm"),
+  ],
+  compatibilityDate = {date},
+  bindings = [
+{bindings}  ],
+);
+"#
+    )
+}
+
+/// The date that `wrangler.toml` names, so that tests run what is deployed.
+fn compatibility_date() -> String {
+    let config = fs::read_to_string(root().join("wrangler.toml")).unwrap_or_default();
+    let line = config.lines().find_map(|line| line.strip_prefix("compatibility_date"));
+    line.and_then(|line| line.split('"').nth(1)).unwrap_or("2026-04-01").to_owned()
+}
+
+/// A string literal of Cap'n Proto's text form.
+fn text(value: &str) -> String {
+    let mut literal = String::from("\"");
+    for byte in value.bytes() {
+        match byte {
+            b'"' => literal.push_str("\\\""),
+            b'\\' => literal.push_str("\\\\"),
+            b' '..=b'~' => literal.push(char::from(byte)),
+            _ => literal.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    literal + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+
+    #[test]
+    fn a_setting_can_hold_any_character() {
+        assert_eq!(text("a\"b\\c\nd é"), r#""a\"b\\c\x0ad \xc3\xa9""#);
+    }
+}

@@ -1,0 +1,189 @@
+//! A child process that never outlives its owner.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
+
+/// How long a process may take to end after SIGTERM before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A child in a process group of its own, all of which is ended on drop.
+///
+/// What it and its children print goes straight to a log file, so that it never waits for a reader, and a message
+/// about its end can quote the last lines. It gets no standard input.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    stop_signal: Signal,
+}
+
+impl Process {
+    /// Starts the command; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// When the log can't be written or the program can't be started.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+        if let Some(folder) = log.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
+        }
+        let output = OpenOptions::new().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("could not write {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().with_context(|| format!("could not start {name} ({program})"))?;
+        Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), stop_signal: Signal::TERM })
+    }
+
+    /// Ends it with another signal than SIGTERM when it is dropped.
+    pub(crate) fn stopped_by(mut self, signal: Signal) -> Self {
+        self.stop_signal = signal;
+        self
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id, which is its process group's too.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file that holds what it printed.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The last lines it printed, for a message.
+    pub fn last_lines(&self) -> String {
+        last_lines(&self.log, 20)
+    }
+
+    /// How it ended, or `None` while it runs.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("could not look after {}", self.name))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; the process goes on until it is dropped.
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
+        loop {
+            if let Some(ended) = self.ended()? {
+                return Ok(ended);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sends it a signal, and not its children.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        // Only while unreaped: afterwards the number may be someone else's.
+        let running = self.ended()?.is_none();
+        let pid = self.pid().filter(|_| running);
+        let pid = pid.with_context(|| format!("{} has ended already", self.name))?;
+        kill_process(pid, signal).with_context(|| format!("could not signal {}", self.name))
+    }
+
+    /// Ends it as on drop, and says how it ended.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.end();
+        self.child.wait().with_context(|| format!("could not look after {}", self.name))
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+
+    /// Asks the group, waits, and kills what is left of it. The group may hold children after its leader has ended.
+    fn end(&mut self) {
+        let Some(group) = self.pid() else { return };
+        end_group(group, self.stop_signal, GRACE, || matches!(self.child.try_wait(), Ok(None)));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a running process was started as, program and arguments; `None` when there is no such process.
+pub fn command_line(pid: u32) -> Option<String> {
+    if Path::new("/proc/self/cmdline").exists() {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
+        return Some(String::from_utf8_lossy(&line).replace('\0', " "));
+    }
+    let ps = Command::new("ps").args(["-o", "command=", "-p"]).arg(pid.to_string()).output().ok()?;
+    ps.status.success().then(|| String::from_utf8_lossy(&ps.stdout).into_owned())
+}
+
+/// Ends the process group that a run before this one left behind: `pid_file` holds its leader's id, and `marker` must be
+/// in the leader's command line, or the number is another program's by now.
+pub fn end_orphan(pid_file: &Path, marker: &str) {
+    let Ok(text) = fs::read_to_string(pid_file) else { return };
+    if let Ok(pid) = text.trim().parse()
+        && command_line(pid).is_some_and(|line| line.contains(marker))
+        && let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+    {
+        end_group(group, Signal::TERM, GRACE, || false);
+    }
+    let _ = fs::remove_file(pid_file);
+}
+
+/// Ends a process group: `signal` first, SIGKILL when the grace is over. `leader_runs` reaps the leader if it is ours:
+/// a group that holds a zombie still answers.
+pub(crate) fn end_group(group: Pid, signal: Signal, grace: Duration, mut leader_runs: impl FnMut() -> bool) {
+    for (signal, grace) in [(signal, grace), (Signal::KILL, GRACE)] {
+        leader_runs();
+        if kill_process_group(group, signal).is_err() {
+            return;
+        }
+        let end = Instant::now() + grace;
+        while Instant::now() < end {
+            if !leader_runs() && test_kill_process_group(group).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The last lines of a file, for a message.
+pub fn last_lines(path: &Path, count: usize) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(16 * 1024)))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n")
+}
