@@ -1,1 +1,166 @@
-//! Under construction.
+//! The macros of pgspan: `sql!` and the derives.
+//!
+//! Use them through `pgspan`, which re-exports them all; what they expand to names `::pgspan`. Each macro is
+//! one file: [`sql!`] in `sql.rs` (with the reading of SQL text in `scan.rs`), [`FromRow`](macro@FromRow) in
+//! `from_row.rs`, [`Enum`](macro@Enum) in `enumeration.rs`, [`Composite`](macro@Composite) in `composite.rs`.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![cfg_attr(not(test), warn(clippy::string_slice, clippy::panic))]
+
+mod attributes;
+mod case;
+mod composite;
+mod enumeration;
+mod from_row;
+mod scan;
+mod sql;
+
+use proc_macro::TokenStream;
+
+/// A statement whose parameters are the variables it names.
+///
+/// ```ignore
+/// let (a, b) = (1_i64, 2_i64);
+/// let total: Sum = session.fetch_one(sql!("SELECT {a} + {b} AS sum")).await?;
+/// ```
+///
+/// A name in braces becomes a parameter (`$1`, `$2`, …; one per distinct name, numbered by first appearance),
+/// and the variable of that name its value. Values never become part of the text, so there is nothing to
+/// quote. A value that isn't a variable is named, as in `format!`:
+///
+/// ```ignore
+/// sql!("INSERT INTO users(name) VALUES ({name})", name = user.name)
+/// ```
+///
+/// The macro yields a `pgspan::Sql` that borrows the values: to keep it in a variable, keep computed values in
+/// variables too.
+///
+/// # What is left alone
+///
+/// Braces mean a parameter only where PostgreSQL could read one. Strings (`'…'`, `E'…'`, `B'…'`, `X'…'`,
+/// `N'…'`, `U&'…'`), quoted identifiers, `--` and `/* */` comments and dollar quotes are taken as they are, as
+/// PostgreSQL reads them (chapter 4.1, with `standard_conforming_strings` on, its default). So
+/// `'{1,2}'::int[]` and JSON in quotes need no care. Anywhere else `{{` and `}}` stand for a brace.
+///
+/// A cast goes behind the brace: `{tags}::text[]`. A variable called like a keyword of Rust is written without
+/// its `r#`: `{type}`.
+///
+/// # Compile errors
+///
+/// A name without a variable; `{}`, `{0}`, `{user.name}` and `{a:?}`; a parameter that touches a word
+/// (`LIMIT{n}` would be the identifier `limit$1`); a hand-written `$1`; an unclosed brace, string, comment or
+/// dollar quote; an argument that the text doesn't name; text that isn't a literal. SQL known only at run time
+/// is built with `Sql::new`.
+#[proc_macro]
+pub fn sql(input: TokenStream) -> TokenStream {
+    answer(sql::expand(input.into()))
+}
+
+/// Reads a struct from a row, by the names of its columns.
+///
+/// ```ignore
+/// #[derive(FromRow)]
+/// struct User {
+///     id: i64,
+///     #[pgspan(rename = "full name")]
+///     name: Option<String>,
+/// }
+///
+/// let users: Vec<User> = session.fetch_all(sql!("SELECT id, name AS \"full name\" FROM users")).await?;
+/// ```
+///
+/// Every field is a column of that name (`r#type` is the column `type`), in whatever order the statement returns
+/// them; a column that may be NULL is an `Option`. A struct with one unnamed field is read from the only column
+/// of a row, whatever that is called: `struct Count(i64);`.
+///
+/// * `#[pgspan(rename = "…")]` on a field: the column's name.
+/// * `#[pgspan(rename_all = "…")]` on the struct: how the other fields' names become columns' names:
+///   `snake_case`, `lowercase`, `kebab-case`, `SCREAMING_SNAKE_CASE`, `camelCase` or `PascalCase`. Without it a
+///   column is called exactly like its field.
+///
+/// The type of every field that mentions a type parameter must be `pgspan::FromColumn`; the derive adds that
+/// bound.
+///
+/// # Compile errors
+///
+/// Two fields for one column; a unit struct, an enum, a union, several unnamed fields (for those rows, read a
+/// tuple).
+#[proc_macro_derive(FromRow, attributes(pgspan))]
+pub fn from_row(input: TokenStream) -> TokenStream {
+    answer(from_row::expand(input.into()))
+}
+
+/// Lets a field-less enum stand for a PostgreSQL enum.
+///
+/// ```ignore
+/// #[derive(Debug, Clone, Copy, pgspan::Enum)]
+/// enum Mood {
+///     Happy,
+///     VeryHappy, // very_happy
+///     #[pgspan(rename = "so-so")]
+///     Neutral,
+/// }
+///
+/// // CREATE TYPE mood AS ENUM ('happy', 'very_happy', 'so-so')
+/// tx.execute(sql!("INSERT INTO diary(mood) VALUES ({mood})")).await?;
+/// let (id, mood): (i64, Mood) = session.fetch_one(sql!("SELECT id, mood::text FROM diary")).await?;
+/// ```
+///
+/// The value travels as text. As a parameter its type is left open, so PostgreSQL takes that of the column; where
+/// nothing decides it, cast: `{mood}::mood`. From a statement it is read with `mood::text`: a column without the
+/// cast is refused with an error that names it. An array of them is a `text[]` in both directions:
+/// `{moods}::text[]::mood[]` and `moods::text[]`.
+///
+/// * `#[pgspan(rename = "…")]` on a variant: its label.
+/// * `#[pgspan(rename_all = "…")]` on the enum: how variants' names become labels: `snake_case` (the default),
+///   `lowercase`, `kebab-case`, `SCREAMING_SNAKE_CASE`, `camelCase` or `PascalCase`. A run of capitals is one
+///   word: `HTTPError` is `http_error`.
+///
+/// Besides `ToSql` (which asks for `Debug`), `FromSql`, `Param` and `ArrayElement` it gives the enum a method
+/// `label(&self) -> &'static str`, as visible as the enum.
+///
+/// # Compile errors
+///
+/// A variant with fields, two variants with one label, no variants, generics, anything that isn't an enum.
+#[proc_macro_derive(Enum, attributes(pgspan))]
+pub fn enumeration(input: TokenStream) -> TokenStream {
+    answer(enumeration::expand(input.into()))
+}
+
+/// Lets a struct stand for a PostgreSQL composite (row) type.
+///
+/// ```ignore
+/// #[derive(Debug, Serialize, Deserialize, pgspan::Composite)]
+/// struct Address { street: String, city: Option<String> }
+///
+/// // CREATE TYPE address AS (street text, city text)
+/// tx.execute(sql!(
+///     "INSERT INTO customers(address) VALUES (jsonb_populate_record(NULL::address, {address}))"
+/// )).await?;
+///
+/// #[derive(FromRow)]
+/// struct Customer { id: i64, address: Address }
+///
+/// let customer: Customer =
+///     session.fetch_one(sql!("SELECT id, to_jsonb(address) AS address FROM customers")).await?;
+/// ```
+///
+/// The value travels as `jsonb`, so the fields are named and converted by serde (its `rename` and the like
+/// apply) and the order of the type's attributes doesn't matter. `jsonb_populate_record` makes it a row on the
+/// way in and `to_jsonb` a document on the way out; a column without `to_jsonb` is refused with an error that
+/// names it. An array of them is a `jsonb[]`.
+///
+/// The struct must be `Debug`, `serde::Serialize` and `serde::de::DeserializeOwned`; the derive adds `ToSql`,
+/// `FromSql`, `Param` and `ArrayElement`.
+///
+/// # Compile errors
+///
+/// Anything that isn't a struct with named fields; generics.
+#[proc_macro_derive(Composite)]
+pub fn composite(input: TokenStream) -> TokenStream {
+    answer(composite::expand(input.into()))
+}
+
+/// The expansion, or the compile errors that take its place.
+fn answer(expansion: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    expansion.unwrap_or_else(syn::Error::into_compile_error).into()
+}

@@ -1,0 +1,139 @@
+//! `sql!`: the scanner's result, with a bound value for every name.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{Expr, Lit, LitStr, Token};
+
+use crate::scan::scan;
+
+/// Expands the tokens between the parentheses of `sql!(…)`.
+pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
+    let Input { sql, arguments } = syn::parse2(input)?;
+    let span = sql.span();
+    let text = sql.value();
+    if text.contains('\0') {
+        return Err(syn::Error::new(span, "SQL can't hold a NUL character: remove the `\\0`"));
+    }
+    let scanned = scan(&text).map_err(|problem| syn::Error::new(span, problem))?;
+    check(&arguments, &scanned.names)?;
+
+    let mut values = Vec::with_capacity(scanned.names.len());
+    for name in &scanned.names {
+        let value = match arguments.iter().find(|argument| argument.is(name)) {
+            Some(Argument { value, .. }) => bind(value.span(), quote!((#value))),
+            None => bind(span, variable(name, span)?.into_token_stream()),
+        };
+        values.push(value);
+    }
+    let values = match values.as_slice() {
+        [] => quote!(::std::vec::Vec::new()),
+        values => quote!(::std::vec![#(#values),*]),
+    };
+    let text = LitStr::new(&scanned.text, span);
+    Ok(quote!(::pgspan::Sql::from_macro(#text, #values)))
+}
+
+/// `"SQL", name = value, …`
+struct Input {
+    sql: LitStr,
+    arguments: Vec<Argument>,
+}
+
+impl Parse for Input {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let not_text =
+            "sql! takes the SQL as a string literal: SQL known only at run time is built with `Sql::new`";
+        if input.is_empty() {
+            return Err(input.error("sql! wants the SQL: sql!(\"SELECT …\")"));
+        }
+        let span = input.span();
+        let sql = match input.parse() {
+            Ok(Lit::Str(sql)) => sql,
+            _ => return Err(syn::Error::new(span, not_text)),
+        };
+        if !input.is_empty() && !input.peek(Token![,]) {
+            return Err(input.error("expected a comma, and after it named values: `name = user.name`"));
+        }
+        let mut arguments = Vec::new();
+        while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
+            arguments.push(input.parse()?);
+        }
+        if input.is_empty() { Ok(Self { sql, arguments }) } else { Err(input.error("expected a comma")) }
+    }
+}
+
+/// `name = value`
+struct Argument {
+    name: Ident,
+    value: Expr,
+}
+
+impl Argument {
+    fn is(&self, name: &str) -> bool {
+        self.name.unraw() == name
+    }
+}
+
+impl Parse for Argument {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if !input.peek(Ident::peek_any) || !input.peek2(Token![=]) || input.peek2(Token![==]) {
+            return Err(
+                input.error("name the value, as in `name = user.name`, and write `{name}` in the SQL")
+            );
+        }
+        let name = Ident::parse_any(input)?;
+        input.parse::<Token![=]>()?;
+        Ok(Self { name, value: input.parse()? })
+    }
+}
+
+/// Every argument is named once, and used.
+fn check(arguments: &[Argument], names: &[String]) -> syn::Result<()> {
+    let mut wrong: Vec<syn::Error> = Vec::new();
+    for (index, argument) in arguments.iter().enumerate() {
+        let name = argument.name.unraw();
+        if arguments.iter().take(index).any(|earlier| earlier.name.unraw() == name) {
+            let message = format!("`{name}` is given twice: remove one of the two");
+            wrong.push(syn::Error::new(argument.name.span(), message));
+        } else if !names.iter().any(|used| name == used) {
+            let message = format!(
+                "`{{{name}}}` is nowhere in the SQL: use it or remove the argument (in strings, quoted identifiers and \
+                 comments braces are left alone)"
+            );
+            wrong.push(syn::Error::new(argument.name.span(), message));
+        }
+    }
+    crate::attributes::all_or_errors((), wrong)
+}
+
+/// The variable of that name, in the scope where the literal was written.
+fn variable(name: &str, span: Span) -> syn::Result<Ident> {
+    let refused = || {
+        let message =
+            format!("`{{{name}}}`: no variable can have this name: give a value, as in `{name} = …`");
+        syn::Error::new(span, message)
+    };
+    if matches!(name, "Self" | "super" | "crate") {
+        return Err(refused());
+    }
+    let mut ident = Ident::parse_any.parse_str(name).map_err(|_| refused())?;
+    // `gen` became a keyword with edition 2024; syn doesn't count it among them.
+    let keyword = name != "self" && (name == "gen" || syn::parse_str::<Ident>(name).is_err());
+    if keyword {
+        ident = Ident::new_raw(name, span);
+    }
+    ident.set_span(span);
+    Ok(ident)
+}
+
+/// A bound value; what is wrong with its type is reported where the value is written.
+fn bind(span: Span, value: TokenStream) -> TokenStream {
+    let span = Span::call_site().located_at(span);
+    quote_spanned!(span=> ::pgspan::bind(&#value))
+}
+
+#[cfg(test)]
+mod tests;
