@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::places::{owned_dir, reachable_dir, root};
+use crate::random::random_hex;
 
 /// The folder with PostgreSQL's `bin/`, ready to run, and as whom.
 #[derive(Debug, Clone)]
@@ -123,7 +124,7 @@ fn reachable_copy(native: &Path) -> Result<PathBuf> {
     let home = reachable_dir()?.join(format!("postgres-{version}"));
     if !home.exists() {
         // Under a name of its own until complete, so that two that start at once don't see each other's half.
-        let draft = home.with_extension(format!("{}.draft", std::process::id()));
+        let draft = home.with_extension(format!("{}.draft", random_hex(6)?));
         owned_dir(&draft, 0o755)?;
         for part in ["bin", "lib", "share"] {
             let (from, to) = (native.join(part), draft.join(part));

@@ -19,6 +19,7 @@ mod places;
 mod port;
 mod postgres;
 mod process;
+mod random;
 
 use std::io::Write as _;
 

@@ -1,7 +1,7 @@
 //! A private PostgreSQL.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,8 +13,9 @@ use tokio_postgres::NoTls;
 
 use crate::binaries::Postgres;
 use crate::places::{clone_name, owned_dir, private_dir, reachable_dir, target_dir};
-use crate::process::{command_line, end_group};
-use crate::{Process, free_port};
+use crate::process::end_group;
+use crate::random::random_hex;
+use crate::{Process, command_line, free_port};
 
 /// The only role there is, a superuser.
 const ROLE: &str = "pgspan";
@@ -333,7 +334,7 @@ fn end_server_on(data: &Path) {
     let ours =
         pid.filter(|&pid| command_line(pid).is_some_and(|line| line.contains(&*data.to_string_lossy())));
     if let Some(pid) = ours.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
-        end_group(pid, Signal::INT, Duration::from_secs(10), || false);
+        end_group(pid, Signal::INT, Duration::from_secs(10), || {});
     }
     let _ = fs::remove_file(pid_file);
 }
@@ -368,14 +369,6 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
     written.with_context(|| format!("could not write {}", path.display()))
 }
 
-fn random_hex(bytes: usize) -> Result<String> {
-    let mut random = vec![0; bytes];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut random))
-        .context("could not read /dev/urandom")?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -403,7 +396,7 @@ mod tests {
             assert!(tokio_postgres::connect(&url, super::NoTls).await.is_err());
             cluster.start().await?;
             assert_eq!(cluster.create_database("kept").await?, url);
-            tokio_postgres::connect(&url, super::NoTls).await?;
+            assert!(tokio_postgres::connect(&url, super::NoTls).await.is_ok());
         }
 
         let (home, pid) = (cluster.home().to_path_buf(), cluster.process().map(|process| process.id()));
@@ -421,9 +414,9 @@ mod tests {
         // What a killed owner leaves: the server, and a lock that nobody holds.
         let server = abandoned.server.take();
         abandoned.start().await?;
-        assert_eq!(fs::read_to_string(home.join("data/postmaster.pid"))?.lines().next().map(str::parse), {
-            abandoned.process().map(|process| Ok(process.id()))
-        });
+        let pid_file = fs::read_to_string(home.join("data/postmaster.pid"))?;
+        let now = abandoned.process().map(|process| process.id().to_string());
+        assert_eq!(pid_file.lines().next(), now.as_deref());
         drop(server);
         assert_eq!(pid.and_then(command_line), None);
         abandoned.admin().await?;

@@ -121,7 +121,9 @@ impl Process {
     /// Asks the group, waits, and kills what is left of it. The group may hold children after its leader has ended.
     fn end(&mut self) {
         let Some(group) = self.pid() else { return };
-        end_group(group, self.stop_signal, GRACE, || matches!(self.child.try_wait(), Ok(None)));
+        end_group(group, self.stop_signal, GRACE, || {
+            let _ = self.child.try_wait();
+        });
     }
 }
 
@@ -150,27 +152,44 @@ pub fn end_orphan(pid_file: &Path, marker: &str) {
         && command_line(pid).is_some_and(|line| line.contains(marker))
         && let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw)
     {
-        end_group(group, Signal::TERM, GRACE, || false);
+        end_group(group, Signal::TERM, GRACE, || {});
     }
     let _ = fs::remove_file(pid_file);
 }
 
-/// Ends a process group: `signal` first, SIGKILL when the grace is over. `leader_runs` reaps the leader if it is ours:
-/// a group that holds a zombie still answers.
-pub(crate) fn end_group(group: Pid, signal: Signal, grace: Duration, mut leader_runs: impl FnMut() -> bool) {
+/// Ends a process group: `signal` first, SIGKILL when the grace is over. `reap` is called before each look.
+pub(crate) fn end_group(group: Pid, signal: Signal, grace: Duration, mut reap: impl FnMut()) {
     for (signal, grace) in [(signal, grace), (Signal::KILL, GRACE)] {
-        leader_runs();
+        reap();
         if kill_process_group(group, signal).is_err() {
             return;
         }
         let end = Instant::now() + grace;
         while Instant::now() < end {
-            if !leader_runs() && test_kill_process_group(group).is_err() {
+            reap();
+            if !group_runs(group) {
                 return;
             }
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Whether any process of the group runs. One that has ended but was not reaped (in a container, often nobody reaps
+/// orphans) still takes signals, so on Linux we look closer.
+fn group_runs(group: Pid) -> bool {
+    if test_kill_process_group(group).is_err() {
+        return false;
+    }
+    let Ok(processes) = fs::read_dir("/proc") else { return true };
+    let group = group.as_raw_nonzero().to_string();
+    processes.flatten().filter_map(|process| fs::read_to_string(process.path().join("stat")).ok()).any(
+        |stat| {
+            // "pid (name) state ppid pgrp …", and the name may hold anything.
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+            fields.next().is_some_and(|state| state != "Z" && state != "X") && fields.nth(1) == Some(&group)
+        },
+    )
 }
 
 /// The last lines of a file, for a message.

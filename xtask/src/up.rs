@@ -1,0 +1,256 @@
+//! `cargo xtask up`: both hosts on a PostgreSQL, for as long as the command runs.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use tests::{Cluster, Process, end_orphan, free_port, http, private_dir, root, target_dir};
+use tokio::time::sleep;
+
+use crate::progress::{Progress, say};
+use crate::setup::{self, cargo, npm_program};
+use crate::worker;
+
+/// How long a host may take to answer once started; a busy two-core machine needs a good part of it.
+const HOST_DEADLINE: Duration = Duration::from_secs(120);
+
+/// `cargo xtask up`'s flags.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Port on 127.0.0.1 for the native host
+    #[arg(long, default_value_t = 8080)]
+    native_port: u16,
+    /// Port on 127.0.0.1 for the edge host
+    #[arg(long, default_value_t = 8787)]
+    edge_port: u16,
+    /// Start one host instead of both
+    #[arg(long)]
+    only: Option<Host>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Host {
+    Native,
+    Edge,
+}
+
+/// Starts everything and watches over it until a signal comes (which drops this) or a part of it ends by itself.
+pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
+    let hosts: Vec<Host> =
+        [Host::Native, Host::Edge].into_iter().filter(|host| options.starts(*host)).collect();
+    let folder = target_dir().join("up");
+    private_dir(&folder)?; // settings in it hold the database's password
+    let lock = File::create(folder.join("lock")).context("could not create the lock file")?;
+    ensure!(lock.try_lock().is_ok(), "`cargo xtask up` runs in this clone already; stop that one first");
+    for host in [Host::Native, Host::Edge] {
+        end_orphan(&host.pid_file(&folder), &root().to_string_lossy());
+    }
+    ensure!(
+        hosts.len() == 1 || options.native_port != options.edge_port,
+        "--native-port and --edge-port are the same; give each host a port of its own"
+    );
+    for host in &hosts {
+        options.check_port(*host)?;
+    }
+
+    let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+    if given.is_none() || options.starts(Host::Edge) {
+        setup::node()?;
+        setup::npm_packages(progress).await?;
+    }
+    progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
+    if options.starts(Host::Edge) {
+        worker::build(progress).await?;
+    }
+
+    let mut cluster = None;
+    if given.is_none() {
+        let started = progress.step("starting an embedded PostgreSQL", Cluster::lasting()).await?;
+        let home = started.home().display();
+        say(&format!("        its data stay in {home} (to start afresh, stop this and remove that folder)"));
+        cluster = Some(started);
+    }
+    let mut databases = Vec::new();
+    for host in &hosts {
+        // A database for each host, so that the same walk-through works on both ports.
+        let url = match (&given, &cluster) {
+            (Some(url), _) => url.clone(),
+            (None, Some(cluster)) => cluster.create_database(host.name()).await?,
+            (None, None) => bail!("there is no database"),
+        };
+        if !databases.contains(&url) {
+            let what = if given.is_some() { "migrating the database" } else { host.migration() };
+            progress.run(what, Command::new(server()).arg("migrate").env("DATABASE_URL", &url)).await?;
+        }
+        databases.push(url);
+    }
+
+    let mut running = Vec::new();
+    for (host, url) in hosts.iter().zip(&databases) {
+        let port = options.port(*host);
+        let start = async {
+            let mut process = host.start(port, url, &folder)?;
+            fs::write(host.pid_file(&folder), process.id().to_string())?;
+            http::wait_until_ok(&mut process, port, &["/livez", "/readyz"], HOST_DEADLINE).await?;
+            anyhow::Ok(process)
+        };
+        running.push(progress.step(host.beginning(), start).await?);
+    }
+    options.introduce(&hosts);
+    for process in &running {
+        say(&format!("{} logs to {}", process.name(), process.log().display()));
+    }
+    say("ready");
+    say("press Ctrl-C to stop");
+    watch(running, cluster, &folder).await
+}
+
+impl Options {
+    fn starts(&self, host: Host) -> bool {
+        self.only.is_none_or(|only| only == host)
+    }
+
+    fn port(&self, host: Host) -> u16 {
+        match host {
+            Host::Native => self.native_port,
+            Host::Edge => self.edge_port,
+        }
+    }
+
+    fn check_port(&self, host: Host) -> Result<()> {
+        let (port, name) = (self.port(host), host.name());
+        let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+        ensure!(free, "port {port} is taken; stop what listens there, or choose another with --{name}-port");
+        Ok(())
+    }
+
+    fn introduce(&self, hosts: &[Host]) {
+        say("");
+        for host in hosts {
+            say(&format!("the {} host: http://127.0.0.1:{}", host.name(), self.port(*host)));
+        }
+        let port = hosts.first().map_or(self.native_port, |host| self.port(*host));
+        let json = "-H 'content-type: application/json'";
+        say("\ntry:");
+        say(&format!("  curl 'http://127.0.0.1:{port}/add?a=1&b=2'"));
+        say(&format!("  curl {json} -d '{{\"names\":[\"Thunder\",\"Bob\"]}}' http://127.0.0.1:{port}/users"));
+        say(&format!("  curl http://127.0.0.1:{port}/users\n"));
+    }
+}
+
+impl Host {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Edge => "edge",
+        }
+    }
+
+    fn beginning(self) -> &'static str {
+        match self {
+            Self::Native => "starting the native host",
+            Self::Edge => "starting the edge host (wrangler dev)",
+        }
+    }
+
+    fn migration(self) -> &'static str {
+        match self {
+            Self::Native => "migrating the native host's database",
+            Self::Edge => "migrating the edge host's database",
+        }
+    }
+
+    fn pid_file(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.pid", self.name()))
+    }
+
+    fn start(self, port: u16, url: &str, folder: &Path) -> Result<Process> {
+        let log = folder.join(format!("{}.log", self.name()));
+        let _ = fs::remove_file(&log);
+        match self {
+            Self::Native => {
+                let mut command = Command::new(server());
+                command.arg("serve").env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
+                command.env("DATABASE_URL", url).env("ALLOW_ANONYMOUS_WRITES", "true");
+                Process::start("the native host", &mut command, &log)
+            }
+            Self::Edge => {
+                // Given a file of settings wrangler does not read .dev.vars, and no secret is on its command line.
+                let settings = folder.join("edge.vars");
+                write_settings(&settings, url)?;
+                let mut command = Command::new(npm_program("wrangler"));
+                command.current_dir(root()).args([
+                    "dev",
+                    "--ip",
+                    "127.0.0.1",
+                    "--show-interactive-dev-session=false",
+                ]);
+                command
+                    .arg("--port")
+                    .arg(port.to_string())
+                    .arg("--inspector-port")
+                    .arg(free_port()?.to_string());
+                command
+                    .arg("--env-file")
+                    .arg(settings)
+                    .arg("--persist-to")
+                    .arg(folder.join("wrangler-state"));
+                command
+                    .env("CI", "1")
+                    .env("WRANGLER_SEND_METRICS", "false")
+                    .env("WRANGLER_SEND_ERROR_REPORTS", "false");
+                command.env("WRANGLER_LOG_PATH", folder.join("wrangler-logs"));
+                command.env("WRANGLER_REGISTRY_PATH", folder.join("wrangler-registry"));
+                command.env("CLOUDFLARE_CF_FETCH_ENABLED", "false"); // made-up request metadata do, offline too
+                Process::start("the edge host", &mut command, &log)
+            }
+        }
+    }
+}
+
+/// Waits for the first part that ends by itself, then drops, and so ends, the others.
+async fn watch(mut running: Vec<Process>, mut cluster: Option<Cluster>, folder: &Path) -> Result<ExitCode> {
+    loop {
+        for process in running.iter_mut().chain(cluster.as_mut().and_then(Cluster::process)) {
+            if let Some(ended) = process.ended()? {
+                let (name, log, lines) = (process.name(), process.log().display(), process.last_lines());
+                say(&format!("{name} ended by itself ({ended}); its last lines, from {log}:\n{lines}"));
+                for host in [Host::Native, Host::Edge] {
+                    let _ = fs::remove_file(host.pid_file(folder));
+                }
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn server() -> PathBuf {
+    target_dir().join("debug/pgspan-server")
+}
+
+/// The Worker's settings, in the form that wrangler reads (dotenv, where `$` would name another variable).
+fn write_settings(path: &Path, url: &str) -> Result<()> {
+    let mut settings = vec![("ALLOW_ANONYMOUS_WRITES", "true".to_owned()), ("DATABASE_URL", url.to_owned())];
+    for name in ["DATABASE_POOLER", "API_TOKEN"] {
+        settings.extend(std::env::var(name).ok().map(|value| (name, value)));
+    }
+    let mut text = String::new();
+    for (name, value) in settings {
+        ensure!(
+            !value.contains(['\'', '\n']),
+            "{name} holds a quote or a line break; write it percent-encoded"
+        );
+        text += &format!("{name}='{}'\n", value.replace('$', "\\$"));
+    }
+    let _ = fs::remove_file(path);
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.with_context(|| format!("could not write {}", path.display()))
+}

@@ -1,0 +1,55 @@
+//! Building the Worker. `wrangler.toml` calls this too.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use tests::{root, target_dir};
+
+use crate::progress::{Progress, say};
+use crate::setup::{self, WASM_BINDGEN, WORKER_BUILD, cargo, npm_program};
+
+/// Builds `edge-worker` into `edge-worker/build`; all but instant when nothing changed.
+pub(crate) async fn build(progress: &Progress) -> Result<()> {
+    setup::node()?;
+    setup::npm_packages(progress).await?;
+    setup::wasm_target(progress).await?;
+    let worker_build = WORKER_BUILD.program(progress).await?;
+    let wasm_bindgen = WASM_BINDGEN.program(progress).await?;
+
+    // What worker-build itself begins with, to the letter, so that cargo has nothing to do when it comes to that.
+    let mut compile = cargo();
+    compile.args(["build", "--lib", "--release", "--target", "wasm32-unknown-unknown"]);
+    compile.current_dir(root().join("edge-worker")).env("WASM_BINDGEN_USE_JS_SYS", "1");
+    progress.run("compiling the Worker", &mut compile).await?;
+
+    // The rest (bindings, wasm-opt, bundle) takes seconds whether or not the program changed, so we look first.
+    let compiled = target_dir().join("wasm32-unknown-unknown/release/pgspan_edge.wasm");
+    let stamp = stamp(&compiled)?;
+    let build = root().join("edge-worker/build");
+    let noted = build.join(".stamp");
+    let is_current = fs::read_to_string(&noted).is_ok_and(|noted| noted == stamp);
+    if is_current && build.join("index.js").exists() && build.join("index_bg.wasm").exists() {
+        return Ok(());
+    }
+    let mut bundle = Command::new(worker_build);
+    bundle.current_dir(root()).args(["--release", "edge-worker"]);
+    // It downloads these from the web unless told where they are.
+    bundle.env("WASM_BINDGEN_BIN", wasm_bindgen);
+    bundle.env("WASM_OPT_BIN", npm_program("wasm-opt")).env("ESBUILD_BIN", npm_program("esbuild"));
+    progress.run("bundling the Worker", &mut bundle).await?;
+    fs::write(&noted, stamp).with_context(|| format!("could not write {}", noted.display()))?;
+    say("the Worker is in edge-worker/build");
+    Ok(())
+}
+
+/// What the bundle follows from: the compiled program (FNV-1a of its bytes) and the tools.
+fn stamp(compiled: &Path) -> Result<String> {
+    let program = fs::read(compiled).with_context(|| format!("could not read {}", compiled.display()))?;
+    let packages = fs::read(root().join("package-lock.json")).context("could not read package-lock.json")?;
+    let hash = program.iter().chain(&packages).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Ok(format!("{hash:016x} {} {}\n", WORKER_BUILD.version(), WASM_BINDGEN.version()))
+}
