@@ -1,0 +1,443 @@
+//! Settings, parsed once: where the database is, and how long to wait for what.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use tokio_postgres::config::{ChannelBinding, Host};
+
+use crate::error::{Error, Kind, Result};
+
+/// How a database behaves, whatever the driver. All times have a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Taking a connection, over everything: waiting, checking, opening. 3 s: a caller that waited longer than that is
+    /// served better by an error.
+    pub acquire_timeout: Duration,
+    /// One statement (`statement_timeout`). 5 s: an endpoint's statement that takes longer is a mistake. Our own deadline
+    /// lies half a second behind it, so that the server's answer comes first.
+    pub statement_timeout: Duration,
+    /// Waiting for a lock (`lock_timeout`). 2 s: below the statement's, so that contention is told from slowness.
+    pub lock_timeout: Duration,
+    /// An open transaction between two statements (`idle_in_transaction_session_timeout`). 10 s: it fences a client that
+    /// vanished with locks held.
+    pub idle_in_transaction_timeout: Duration,
+    /// Whether a transaction pooler (PgBouncer, Hyperdrive) stands in between. Default: none.
+    pub pooler: Option<Pooler>,
+    /// How many connections single statements share. 0: each takes one of its own. Default 2: one while the other is
+    /// replaced.
+    pub shared: usize,
+    /// What happens to a clean connection before it is given back. Default: nothing.
+    pub recycle: Recycle,
+}
+
+/// What stands between the program and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pooler {
+    /// A pooler that gives each transaction another server connection. No session state, no start-up options.
+    Transaction,
+}
+
+/// What happens to a clean connection before it is given back to the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Recycle {
+    /// Nothing: it is clean by the rule of return.
+    #[default]
+    Clean,
+    /// `DISCARD ALL`, for programs whose functions change the session's state. It costs the server a statement for each
+    /// session, but no one waits for it.
+    DiscardAll,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            acquire_timeout: Duration::from_secs(3),
+            statement_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(2),
+            idle_in_transaction_timeout: Duration::from_secs(10),
+            pooler: None,
+            shared: 2,
+            recycle: Recycle::Clean,
+        }
+    }
+}
+
+/// How long our own deadline waits for the server to keep its own.
+const GRACE: Duration = Duration::from_millis(500);
+
+impl Settings {
+    /// Reads the settings by name, say from the environment: `ACQUIRE_TIMEOUT_MS`, `STATEMENT_TIMEOUT_MS`,
+    /// `LOCK_TIMEOUT_MS`, `IDLE_IN_TRANSACTION_TIMEOUT_MS`, `DATABASE_POOLER` (`none` or `transaction`),
+    /// `DATABASE_SHARED`, `DATABASE_RECYCLE` (`clean` or `discard-all`). What is not set has its default.
+    ///
+    /// # Errors
+    ///
+    /// Every fault there is, each [`Kind::Config`] and naming its setting.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Settings, Vec<Error>> {
+        let mut read = Read { lookup, faults: Vec::new() };
+        let default = Settings::default();
+        let settings = Settings {
+            acquire_timeout: read.millis("ACQUIRE_TIMEOUT_MS", default.acquire_timeout),
+            statement_timeout: read.millis("STATEMENT_TIMEOUT_MS", default.statement_timeout),
+            lock_timeout: read.millis("LOCK_TIMEOUT_MS", default.lock_timeout),
+            idle_in_transaction_timeout: read
+                .millis("IDLE_IN_TRANSACTION_TIMEOUT_MS", default.idle_in_transaction_timeout),
+            pooler: read.one_of(
+                "DATABASE_POOLER",
+                &[("none", None), ("transaction", Some(Pooler::Transaction))],
+                default.pooler,
+            ),
+            shared: read.number("DATABASE_SHARED", 64).unwrap_or(default.shared),
+            recycle: read.one_of(
+                "DATABASE_RECYCLE",
+                &[("clean", Recycle::Clean), ("discard-all", Recycle::DiscardAll)],
+                default.recycle,
+            ),
+        };
+        if settings.recycle == Recycle::DiscardAll && settings.pooler.is_some() {
+            read.fault("DATABASE_RECYCLE: discard-all has no meaning behind a transaction pooler");
+        }
+        if settings.lock_timeout > settings.statement_timeout {
+            read.fault("LOCK_TIMEOUT_MS: must not be above STATEMENT_TIMEOUT_MS, which would end the wait first");
+        }
+        match read.faults.is_empty() {
+            true => Ok(settings),
+            false => Err(read.faults),
+        }
+    }
+
+    /// The limits as start-up options (`-c name=value …`), which need no round trip; `None` behind a transaction pooler,
+    /// which refuses them.
+    pub fn startup_options(&self) -> Option<String> {
+        self.pooler.is_none().then(|| {
+            format!(
+                "-c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={} \
+                 -c client_connection_check_interval=1000",
+                self.statement_timeout.as_millis(),
+                self.lock_timeout.as_millis(),
+                self.idle_in_transaction_timeout.as_millis(),
+            )
+        })
+    }
+
+    /// Our own deadline for one answer.
+    pub(crate) fn statement_deadline(&self) -> Duration {
+        self.statement_timeout + GRACE
+    }
+
+    /// What a transaction sends behind BEGIN where the limits could not be set at start-up.
+    pub(crate) fn transaction_limits(&self) -> Vec<String> {
+        let limit = |name: &str, limit: Duration| format!("SET LOCAL {name} = {}", limit.as_millis());
+        match self.pooler {
+            None => Vec::new(),
+            Some(Pooler::Transaction) => vec![
+                limit("statement_timeout", self.statement_timeout),
+                limit("lock_timeout", self.lock_timeout),
+                limit("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
+            ],
+        }
+    }
+}
+
+/// Reads settings and collects what is wrong with them.
+struct Read<L> {
+    lookup: L,
+    faults: Vec<Error>,
+}
+
+impl<L: Fn(&str) -> Option<String>> Read<L> {
+    fn fault(&mut self, text: impl Into<String>) {
+        self.faults.push(Error::new(Kind::Config, text));
+    }
+
+    fn set(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.is_empty())
+    }
+
+    fn millis(&mut self, name: &str, default: Duration) -> Duration {
+        // a day: PostgreSQL's own limit is about 24 of them
+        const LONGEST: u64 = 86_400_000;
+        match self.set(name).map(|value| value.parse::<u64>()) {
+            None => default,
+            Some(Ok(millis @ 1..=LONGEST)) => Duration::from_millis(millis),
+            Some(_) => {
+                self.fault(format!("{name}: must be a number of milliseconds from 1 to {LONGEST}"));
+                default
+            }
+        }
+    }
+
+    fn number(&mut self, name: &str, most: usize) -> Option<usize> {
+        let number = self.set(name)?.parse().ok().filter(|number| *number <= most);
+        if number.is_none() {
+            self.fault(format!("{name}: must be a number from 0 to {most}"));
+        }
+        number
+    }
+
+    fn one_of<T: Copy>(&mut self, name: &str, values: &[(&str, T)], default: T) -> T {
+        let Some(value) = self.set(name) else { return default };
+        if let Some((_, found)) = values.iter().find(|(known, _)| *known == value) {
+            return *found;
+        }
+        let known: Vec<&str> = values.iter().map(|(known, _)| *known).collect();
+        self.fault(format!("{name}: must be {}", known.join(" or ")));
+        default
+    }
+}
+
+/// Where the database is: a connection URL, taken apart and checked.
+///
+/// `postgres://user:password@host:port/database?sslmode=verify-full`, as libpq has it (PostgreSQL documentation, 34.1.1).
+/// Its `Debug` shows neither user nor password. TLS is decided here and never by what the server offers:
+///
+/// | `sslmode` | |
+/// | --- | --- |
+/// | not given | `disable` to a loopback address or a unix socket, `verify-full` elsewhere |
+/// | `disable` | only to a loopback address or a unix socket |
+/// | `require`, `verify-full` | the certificate and the host's name are verified |
+/// | `verify-ca` | the certificate is verified, the name is not |
+/// | `prefer`, `allow` | refused: they fall back to plain text without a word |
+#[derive(Clone)]
+pub struct ConnectionUrl {
+    postgres: tokio_postgres::Config,
+    tls: Tls,
+    root_cert: Option<String>,
+    channel_binding: ChannelBinding,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tls {
+    /// Not at all.
+    Disable,
+    /// Encrypted; the certificate must be signed by a known authority.
+    VerifyCa,
+    /// Encrypted; the certificate must be signed by a known authority and be the host's.
+    VerifyFull,
+}
+
+impl ConnectionUrl {
+    /// What tokio-postgres understands of it: hosts, ports, user, password, database, options.
+    pub fn postgres(&self) -> &tokio_postgres::Config {
+        &self.postgres
+    }
+
+    /// How it is encrypted.
+    pub fn tls(&self) -> Tls {
+        self.tls
+    }
+
+    /// The file with the authorities to trust (`sslrootcert`), instead of the public ones.
+    pub fn root_cert(&self) -> Option<&str> {
+        self.root_cert.as_deref()
+    }
+
+    /// Whether the login must be tied to the TLS connection (`channel_binding`).
+    pub fn channel_binding(&self) -> ChannelBinding {
+        self.channel_binding
+    }
+
+    /// The configuration of a connection with these settings: limits as start-up options where there is no pooler, and
+    /// `application_name` unless the URL has one.
+    pub fn configure(&self, settings: &Settings) -> tokio_postgres::Config {
+        let mut config = self.postgres.clone();
+        let own = config.get_options().map(str::to_owned);
+        match (settings.startup_options(), own) {
+            // what the URL says comes last, and wins
+            (Some(limits), Some(own)) => {
+                config.options(format!("{limits} {own}"));
+            }
+            (Some(limits), None) => {
+                config.options(limits);
+            }
+            (None, _) => {}
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("pgspan");
+        }
+        config.ssl_mode(match self.tls {
+            Tls::Disable => tokio_postgres::config::SslMode::Disable,
+            _ => tokio_postgres::config::SslMode::Require,
+        });
+        config.channel_binding(self.channel_binding);
+        config
+    }
+}
+
+impl FromStr for ConnectionUrl {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<ConnectionUrl> {
+        let fault = |text: &str| Error::new(Kind::Config, format!("DATABASE_URL: {text}"));
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            return Err(fault("must be a URL such as postgres://user:password@host:5432/database"));
+        }
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut rest = Vec::new();
+        let (mut sslmode, mut root_cert, mut channel_binding) = (None, None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = || percent_decode_str(value).decode_utf8().map(String::from);
+            let ours = match key {
+                "sslmode" => &mut sslmode,
+                "sslrootcert" => &mut root_cert,
+                "channel_binding" => &mut channel_binding,
+                _ => {
+                    rest.push(pair);
+                    continue;
+                }
+            };
+            *ours = Some(value().map_err(|_| fault("is not percent-encoded UTF-8"))?);
+        }
+        let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+        let mut postgres = tokio_postgres::Config::from_str(&plain).map_err(|error| {
+            // the parser names the key it does not know, and never a value
+            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+            let cause = if cause.contains("unknown option") { cause } else { String::new() };
+            fault(&format!("can't be parsed{cause}"))
+        })?;
+        if postgres.get_hosts().is_empty() {
+            return Err(fault("has no host"));
+        }
+        if postgres.get_user().is_none() {
+            return Err(fault("has no user"));
+        }
+        let local = postgres.get_hosts().iter().all(is_local);
+        let tls = match sslmode.as_deref() {
+            None if local => Tls::Disable,
+            None | Some("require" | "verify-full") => Tls::VerifyFull,
+            Some("verify-ca") => Tls::VerifyCa,
+            Some("disable") if local => Tls::Disable,
+            Some("disable") => {
+                return Err(fault("sslmode=disable would send everything in plain text over the network: use verify-full"));
+            }
+            Some("prefer" | "allow") => {
+                return Err(fault(
+                    "sslmode=prefer and sslmode=allow fall back to plain text without a word: use verify-full, or disable on loopback",
+                ));
+            }
+            Some(_) => return Err(fault("sslmode must be disable, require, verify-ca or verify-full")),
+        };
+        let channel_binding = match channel_binding.as_deref() {
+            None | Some("prefer") => ChannelBinding::Prefer,
+            Some("disable") => ChannelBinding::Disable,
+            Some("require") if tls == Tls::Disable => {
+                return Err(fault("channel_binding=require needs TLS: set sslmode=verify-full"));
+            }
+            Some("require") => ChannelBinding::Require,
+            Some(_) => return Err(fault("channel_binding must be disable, prefer or require")),
+        };
+        if root_cert.is_some() && tls == Tls::Disable {
+            return Err(fault("sslrootcert has no meaning with sslmode=disable"));
+        }
+        postgres.channel_binding(channel_binding);
+        Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding })
+    }
+}
+
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => {
+            let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+            name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        }
+        #[allow(unreachable_patterns, reason = "tokio-postgres has unix sockets on unix alone")]
+        _ => true,
+    }
+}
+
+impl fmt::Debug for ConnectionUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionUrl")
+            .field("hosts", &self.postgres.get_hosts())
+            .field("ports", &self.postgres.get_ports())
+            .field("database", &self.postgres.get_dbname())
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Result<ConnectionUrl> {
+        url.parse()
+    }
+
+    #[test]
+    fn tls_is_decided_by_configuration() {
+        for (url, tls) in [
+            ("postgres://u@127.0.0.1/d", Tls::Disable),
+            ("postgres://u@[::1]:5432/d", Tls::Disable),
+            ("postgres://u@localhost/d?sslmode=verify-full", Tls::VerifyFull),
+            ("postgresql://u:p@db.example.com/d", Tls::VerifyFull),
+            ("postgres://u@db.example.com/d?sslmode=require", Tls::VerifyFull),
+            ("postgres://u@db.example.com/d?sslmode=verify-ca&sslrootcert=%2Fca.pem", Tls::VerifyCa),
+            ("postgres://u@%2Frun%2Fpostgresql/d", Tls::Disable),
+        ] {
+            assert_eq!(parse(url).unwrap().tls(), tls, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_unsafe_or_makes_no_sense_is_refused_with_advice_and_without_the_secret() {
+        for (url, advice) in [
+            ("postgres://u:CANARY@db.example.com/d?sslmode=prefer", "verify-full"),
+            ("postgres://u:CANARY@db.example.com/d?sslmode=allow", "verify-full"),
+            ("postgres://u:CANARY@db.example.com/d?sslmode=disable", "verify-full"),
+            ("postgres://u:CANARY@db.example.com/d?sslmode=maybe", "must be"),
+            ("postgres://u:CANARY@127.0.0.1/d?channel_binding=require", "needs TLS"),
+            ("postgres://u:CANARY@127.0.0.1/d?sslrootcert=a", "no meaning"),
+            ("postgres://u:CANARY@127.0.0.1/d?nonsense=CANARY", "unknown option"),
+            ("postgres://u:CANARY@127.0.0.1:port/d", "can't be parsed"),
+            ("postgres://:CANARY@/d", "no "),
+            ("mysql://u:CANARY@127.0.0.1/d", "must be a URL"),
+            ("host=127.0.0.1 password=CANARY", "must be a URL"),
+        ] {
+            let error = parse(url).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(advice) && !text.contains("CANARY"), "{url}: {text}");
+            assert_eq!(error.kind(), Kind::Config);
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_user_and_password() {
+        let shown = format!("{:?}", parse("postgres://alice:CANARY@127.0.0.1:5433/d").unwrap());
+        assert!(shown.contains("5433") && !shown.contains("alice") && !shown.contains("CANARY"), "{shown}");
+    }
+
+    #[test]
+    fn limits_travel_as_start_up_options_but_not_through_a_pooler() {
+        let url = parse("postgres://u@127.0.0.1/d?options=-c%20statement_timeout%3D1").unwrap();
+        let options = url.configure(&Settings::default()).get_options().unwrap().to_owned();
+        assert!(options.starts_with("-c statement_timeout=5000 -c lock_timeout=2000"), "{options}");
+        assert!(options.ends_with("-c statement_timeout=1"), "{options}");
+        let pooled = Settings { pooler: Some(Pooler::Transaction), ..Settings::default() };
+        assert_eq!(pooled.startup_options(), None);
+        assert_eq!(pooled.transaction_limits().len(), 3);
+    }
+
+    #[test]
+    fn every_fault_of_the_settings_is_told_at_once() {
+        let faults = Settings::read(|name| match name {
+            "STATEMENT_TIMEOUT_MS" => Some("fast".into()),
+            "DATABASE_POOLER" => Some("session".into()),
+            "DATABASE_SHARED" => Some("65".into()),
+            _ => None,
+        })
+        .unwrap_err();
+        let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert_eq!(faults.len(), 3, "{text:?}");
+        assert!(text[1].contains("none or transaction"), "{text:?}");
+        assert_eq!(Settings::read(|_| None).unwrap(), Settings::default());
+    }
+}

@@ -1,0 +1,170 @@
+//! The port: where connections come from, and how to wait. All that differs between a server and a Worker.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_channel::mpsc;
+use futures_util::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::{AsyncMessage, Client, Connection, Notification};
+
+use crate::error::Result;
+
+/// Where connections come from, and how to wait.
+///
+/// Implement it to bring pgspan to another runtime; `pgspan-server` does so with deadpool-postgres and tokio,
+/// `pgspan-edge` with a Worker's sockets. See "Writing a driver" in the crate's documentation.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a pgspan driver",
+    note = "`pgspan_server::connect(url)` and `pgspan_edge` have drivers ready made"
+)]
+pub trait Driver: Send + Sync + 'static {
+    /// A connection no one else uses.
+    ///
+    /// **Dropping it ends it**: its `Drop` takes it out of the pool at once, asks the server over a connection of its
+    /// own to cancel what may still run, and closes it. Giving it back is explicit: [`recycle`](Driver::recycle).
+    type Connection: Deref<Target = Client> + Send + Sync + 'static;
+
+    /// Takes a connection, waiting at most the driver's own acquire deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`](crate::Kind::Unavailable), saying which step failed or took too long.
+    fn acquire(&self) -> impl Future<Output = Result<Self::Connection>> + Send;
+
+    /// Takes back a connection that is idle, outside any transaction, and with nothing unanswered.
+    fn recycle(&self, connection: Self::Connection);
+
+    /// Opens a connection outside the pool, for shared statements and for `LISTEN`; dropping its client ends it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`](crate::Kind::Unavailable).
+    fn dial(&self) -> impl Future<Output = Result<Dialled>> + Send;
+
+    /// Waits.
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
+
+    /// The time since some fixed moment, never going back.
+    fn now(&self) -> Duration;
+}
+
+/// What [`Driver::dial`] gives: a client, and what the server says to it unasked.
+#[derive(Debug)]
+pub struct Dialled {
+    /// Dropping it ends the connection.
+    pub client: Client,
+    /// Ends when the connection does.
+    pub notifications: Notifications,
+}
+
+/// The notifications that arrive on one connection.
+///
+/// At most 1,024 wait to be read. When they are more the stream ends, so that a slow reader learns that it missed some
+/// rather than filling the memory.
+#[derive(Debug)]
+pub struct Notifications(mpsc::Receiver<Notification>);
+
+const NOTIFICATIONS_WAITING: usize = 1024;
+
+/// For drivers: turns a connection into the future that drives it, to be spawned, and its notifications.
+///
+/// The future ends when the client is dropped or the connection breaks. What the server notes on the way (NOTICE) is
+/// dropped, since it may quote values.
+pub fn drive<S, T>(mut connection: Connection<S, T>) -> (impl Future<Output = ()> + Send, Notifications)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    T: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let (sender, receiver) = mpsc::channel(NOTIFICATIONS_WAITING);
+    let mut sender = Some(sender);
+    let task = async move {
+        while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            match message {
+                Ok(AsyncMessage::Notification(notification)) => {
+                    let kept = sender.as_mut().is_some_and(|sender| sender.try_send(notification).is_ok());
+                    if !kept {
+                        sender = None;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let code = error.code().map_or("none", |code| code.code());
+                    tracing::debug!(sqlstate = code, "a connection ended");
+                    return;
+                }
+            }
+        }
+    };
+    (task, Notifications(receiver))
+}
+
+impl Stream for Notifications {
+    type Item = Notification;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Notification>> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+}
+
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// [`Driver`] without its type, so that `Database` needs no type parameter. Statements and rows are never boxed here.
+pub(crate) trait Port: Send + Sync {
+    fn acquire(&self) -> BoxFuture<Result<Box<dyn Lease>>>;
+    fn dial(&self) -> BoxFuture<Result<Dialled>>;
+    fn sleep(&self, duration: Duration) -> BoxFuture<()>;
+    fn now(&self) -> Duration;
+}
+
+/// An exclusive connection without its driver's type. Dropping it ends the connection.
+pub(crate) trait Lease: Send + Sync {
+    fn client(&self) -> &Client;
+    fn recycle(self: Box<Self>);
+}
+
+pub(crate) struct Erased<D>(pub(crate) Arc<D>);
+
+impl<D: Driver> Port for Erased<D> {
+    fn acquire(&self) -> BoxFuture<Result<Box<dyn Lease>>> {
+        let driver = self.0.clone();
+        Box::pin(async move {
+            let connection = driver.acquire().await?;
+            Ok(Box::new(Leased { driver, connection }) as Box<dyn Lease>)
+        })
+    }
+
+    fn dial(&self) -> BoxFuture<Result<Dialled>> {
+        let driver = self.0.clone();
+        Box::pin(async move { driver.dial().await })
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        Box::pin(self.0.sleep(duration))
+    }
+
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+}
+
+struct Leased<D: Driver> {
+    driver: Arc<D>,
+    connection: D::Connection,
+}
+
+impl<D: Driver> Lease for Leased<D> {
+    fn client(&self) -> &Client {
+        &self.connection
+    }
+
+    fn recycle(self: Box<Self>) {
+        self.driver.recycle(self.connection);
+    }
+}

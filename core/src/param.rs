@@ -1,0 +1,158 @@
+//! Values that can be bound to a statement, and the PostgreSQL type each is sent as.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use serde::Serialize;
+pub use tokio_postgres::types::Json;
+use crate::types::{ToSql, Type};
+
+/// A value that can stand in the braces of [`sql!`](crate::sql).
+///
+/// Statements are sent with the types of their parameters, so that they need one round trip and nothing is prepared.
+/// `TYPE` is that type: `i64` is `int8`, `&str` is `text`, `Vec<i32>` is `int4[]`. Where PostgreSQL needs another, cast
+/// in the SQL: `{price}::numeric`.
+///
+/// Implemented for what `postgres-types` can send as a built-in type; `uuid`, `chrono`, `time` and `jiff` are features.
+/// For an enum or a composite of yours derive [`Enum`](crate::Enum) or [`Composite`](crate::Composite); any other value
+/// that serde can write goes as `jsonb` in [`Json`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be sent to PostgreSQL as a parameter",
+    note = "derive `pgspan::Enum` or `pgspan::Composite` for a type of yours, wrap it in `pgspan::Json`, \
+            or switch on the feature of its crate (`uuid`, `chrono`, `time`, `jiff`)",
+    note = "unsigned integers have no PostgreSQL type: convert to `i64` with `i64::try_from`"
+)]
+pub trait Param: ToSql + Sync {
+    /// The type it is sent as.
+    const TYPE: Type;
+}
+
+/// A value that can be an element of a PostgreSQL array.
+#[diagnostic::on_unimplemented(message = "`{Self}` can't be an element of a PostgreSQL array")]
+pub trait ArrayElement: Param {
+    /// The type of an array of these.
+    const ARRAY: Type;
+}
+
+/// A parameter as a statement holds it: a reference to the value, and its type.
+#[derive(Clone)]
+pub struct Bound<'a> {
+    pub(crate) value: &'a (dyn ToSql + Sync),
+    pub(crate) ty: Type,
+}
+
+/// Binds a value; what [`sql!`](crate::sql) calls for each name.
+pub fn bind<P: Param>(value: &P) -> Bound<'_> {
+    Bound { value, ty: P::TYPE }
+}
+
+impl fmt::Debug for Bound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.ty) // the type, never the value
+    }
+}
+
+macro_rules! params {
+    ($($(#[$attribute:meta])* $rust:ty => $ty:ident, $array:ident;)*) => {$(
+        $(#[$attribute])*
+        impl Param for $rust {
+            const TYPE: Type = Type::$ty;
+        }
+        $(#[$attribute])*
+        impl ArrayElement for $rust {
+            const ARRAY: Type = Type::$array;
+        }
+    )*};
+}
+
+params! {
+    bool => BOOL, BOOL_ARRAY;
+    i8 => CHAR, CHAR_ARRAY;
+    i16 => INT2, INT2_ARRAY;
+    i32 => INT4, INT4_ARRAY;
+    i64 => INT8, INT8_ARRAY;
+    u32 => OID, OID_ARRAY;
+    f32 => FLOAT4, FLOAT4_ARRAY;
+    f64 => FLOAT8, FLOAT8_ARRAY;
+    &str => TEXT, TEXT_ARRAY;
+    String => TEXT, TEXT_ARRAY;
+    Box<str> => TEXT, TEXT_ARRAY;
+    Cow<'_, str> => TEXT, TEXT_ARRAY;
+    &[u8] => BYTEA, BYTEA_ARRAY;
+    Vec<u8> => BYTEA, BYTEA_ARRAY;
+    Cow<'_, [u8]> => BYTEA, BYTEA_ARRAY;
+    SystemTime => TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+    IpAddr => INET, INET_ARRAY;
+    #[cfg(feature = "uuid")] uuid::Uuid => UUID, UUID_ARRAY;
+    #[cfg(feature = "chrono")] chrono::NaiveDate => DATE, DATE_ARRAY;
+    #[cfg(feature = "chrono")] chrono::NaiveTime => TIME, TIME_ARRAY;
+    #[cfg(feature = "chrono")] chrono::NaiveDateTime => TIMESTAMP, TIMESTAMP_ARRAY;
+    #[cfg(feature = "chrono")] chrono::DateTime<chrono::Utc> => TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+    #[cfg(feature = "chrono")] chrono::DateTime<chrono::FixedOffset> => TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+    #[cfg(feature = "time")] time::Date => DATE, DATE_ARRAY;
+    #[cfg(feature = "time")] time::Time => TIME, TIME_ARRAY;
+    #[cfg(feature = "time")] time::PrimitiveDateTime => TIMESTAMP, TIMESTAMP_ARRAY;
+    #[cfg(feature = "time")] time::OffsetDateTime => TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+    #[cfg(feature = "jiff")] jiff::civil::Date => DATE, DATE_ARRAY;
+    #[cfg(feature = "jiff")] jiff::civil::Time => TIME, TIME_ARRAY;
+    #[cfg(feature = "jiff")] jiff::civil::DateTime => TIMESTAMP, TIMESTAMP_ARRAY;
+    #[cfg(feature = "jiff")] jiff::Timestamp => TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+}
+
+impl Param for serde_json::Value {
+    const TYPE: Type = Type::JSONB;
+}
+impl ArrayElement for serde_json::Value {
+    const ARRAY: Type = Type::JSONB_ARRAY;
+}
+impl<T: Serialize + fmt::Debug + Sync> Param for Json<T> {
+    const TYPE: Type = Type::JSONB;
+}
+impl<T: Serialize + fmt::Debug + Sync> ArrayElement for Json<T> {
+    const ARRAY: Type = Type::JSONB_ARRAY;
+}
+impl<T: Param> Param for Option<T> {
+    const TYPE: Type = T::TYPE;
+}
+impl<T: ArrayElement> ArrayElement for Option<T> {
+    const ARRAY: Type = T::ARRAY;
+}
+impl<T: Param> Param for &T {
+    const TYPE: Type = T::TYPE;
+}
+impl<T: ArrayElement> ArrayElement for &T {
+    const ARRAY: Type = T::ARRAY;
+}
+impl<T: ArrayElement> Param for Vec<T> {
+    const TYPE: Type = T::ARRAY;
+}
+impl<T: ArrayElement> Param for &[T] {
+    const TYPE: Type = T::ARRAY;
+}
+impl<T: ArrayElement, const N: usize> Param for [T; N] {
+    const TYPE: Type = T::ARRAY;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_knows_the_type_it_is_sent_as() {
+        let names = vec!["Thunder", "Bob"];
+        assert_eq!(bind(&1_i64).ty, Type::INT8);
+        assert_eq!(bind(&Some("x")).ty, Type::TEXT);
+        assert_eq!(bind(&names).ty, Type::TEXT_ARRAY);
+        assert_eq!(bind(&names.as_slice()).ty, Type::TEXT_ARRAY);
+        assert_eq!(bind(&vec![1_u8]).ty, Type::BYTEA);
+        assert_eq!(bind(&Json(vec![1])).ty, Type::JSONB);
+        assert_eq!(bind(&&&1_i32).ty, Type::INT4);
+    }
+
+    #[test]
+    fn a_bound_value_is_not_shown() {
+        assert_eq!(format!("{:?}", bind(&"secret")), "text");
+    }
+}

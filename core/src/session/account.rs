@@ -1,0 +1,127 @@
+//! The account a session keeps of its connection, since tokio-postgres shows neither command tags nor transaction status.
+
+use crate::error::{Error, Kind, Result};
+use crate::sql::{Sql, quote_identifier};
+use crate::sqlstate::SqlState;
+use crate::transaction::{TransactionId, TransactionOptions};
+
+/// What is known of one exclusive connection.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// Statements that were written and not answered.
+    pub(crate) unanswered: usize,
+    /// The connection is lost, or in a state we do not know.
+    pub(crate) broken: bool,
+    /// It must not be given to another: session state was changed, or the server is leaving or read-only.
+    pub(crate) tainted: bool,
+    /// The open transaction and its savepoints, outermost first.
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// A transaction, or a savepoint in it.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// Its BEGIN or SAVEPOINT was written. Until its first statement it is not.
+    pub(crate) begun: bool,
+    /// A statement in it failed, with this SQLSTATE if the server said so.
+    pub(crate) failed: Option<Option<SqlState>>,
+    pub(crate) start: Start,
+    pub(crate) id: Option<TransactionId>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Start {
+    Begin(TransactionOptions),
+    /// The savepoint's name, quoted.
+    Savepoint(String),
+}
+
+impl Account {
+    /// Whether the connection may be recycled: idle, outside any transaction, nothing unanswered.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.unanswered == 0 && !self.broken && !self.tainted && self.blocks.is_empty()
+    }
+
+    /// Whether another statement may be sent.
+    pub(crate) fn check(&self) -> Result<()> {
+        match (self.unanswered, self.broken) {
+            (0, false) => Ok(()),
+            _ => Err(Error::new(
+                Kind::Unusable,
+                "this session has a statement that was not answered, or lost its connection: take another session",
+            )),
+        }
+    }
+
+    /// The name of a savepoint no one named.
+    pub(crate) fn next_savepoint(&self) -> String {
+        quote_identifier(&format!("pgspan_{}", self.blocks.len()))
+    }
+
+    /// What must be sent before the next statement: the beginning of each block that has not begun.
+    pub(crate) fn opening(&self, session_limits: &[String]) -> Vec<Sql<'static>> {
+        let mut opening = Vec::new();
+        for block in self.blocks.iter().filter(|block| !block.begun) {
+            match &block.start {
+                Start::Begin(options) => {
+                    opening.push(Sql::new("BEGIN"));
+                    opening.extend(options.set_transaction().map(Sql::new));
+                    opening.extend(session_limits.iter().cloned().map(Sql::new));
+                    opening.extend(options.asks_for_id().then(|| Sql::new(TransactionId::QUERY)));
+                }
+                Start::Savepoint(name) => opening.push(Sql::new(format!("SAVEPOINT {name}"))),
+            }
+        }
+        opening
+    }
+
+    pub(crate) fn mark_begun(&mut self) {
+        self.blocks.iter_mut().for_each(|block| block.begun = true);
+    }
+
+    /// A statement failed: its block can't be committed any more.
+    pub(crate) fn fail(&mut self, sqlstate: Option<&SqlState>) {
+        if let Some(block) = self.blocks.last_mut() {
+            block.failed.get_or_insert_with(|| sqlstate.cloned());
+        }
+    }
+
+    /// The beginning of a block failed: none of them can be committed.
+    pub(crate) fn fail_all(&mut self, sqlstate: Option<&SqlState>) {
+        for block in &mut self.blocks {
+            block.failed.get_or_insert_with(|| sqlstate.cloned());
+        }
+    }
+}
+
+impl Block {
+    pub(crate) fn new(start: Start) -> Block {
+        Block { begun: false, failed: None, start, id: None }
+    }
+
+    /// What undoes it.
+    pub(crate) fn undo(&self) -> Vec<Sql<'static>> {
+        match &self.start {
+            Start::Begin(_) => vec![Sql::new("ROLLBACK")],
+            // without RELEASE a savepoint of that name would stay behind
+            Start::Savepoint(name) => {
+                vec![Sql::new(format!("ROLLBACK TO {name}")), Sql::new(format!("RELEASE {name}"))]
+            }
+        }
+    }
+
+    /// What keeps it.
+    pub(crate) fn keep(&self) -> Sql<'static> {
+        match &self.start {
+            Start::Begin(_) => Sql::new("COMMIT"),
+            Start::Savepoint(name) => Sql::new(format!("RELEASE {name}")),
+        }
+    }
+
+    pub(crate) fn options(&self) -> Option<&TransactionOptions> {
+        match &self.start {
+            Start::Begin(options) => Some(options),
+            Start::Savepoint(_) => None,
+        }
+    }
+}
