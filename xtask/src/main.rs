@@ -40,7 +40,10 @@ fn main() -> ExitCode {
         Ok(Some(code)) => code,
         Ok(None) => when_stopped,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("because {cause}");
+            }
             ExitCode::FAILURE
         }
     }

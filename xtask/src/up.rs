@@ -49,7 +49,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     let lock = File::create(folder.join("lock")).context("could not create the lock file")?;
     ensure!(lock.try_lock().is_ok(), "`cargo xtask up` runs in this clone already; stop that one first");
     for host in [Host::Native, Host::Edge] {
-        end_orphan(&host.pid_file(&folder), &root().to_string_lossy());
+        end_orphan(&host.note(&folder), &host.trace());
     }
     ensure!(
         hosts.len() == 1 || options.native_port != options.edge_port,
@@ -91,12 +91,14 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
         databases.push(url);
     }
 
+    // Dropped after the hosts have ended.
+    let _notes: Vec<Gone> = hosts.iter().flat_map(|host| host.files(&folder)).map(Gone).collect();
     let mut running = Vec::new();
     for (host, url) in hosts.iter().zip(&databases) {
         let port = options.port(*host);
         let start = async {
             let mut process = host.start(port, url, &folder)?;
-            fs::write(host.pid_file(&folder), process.id().to_string())?;
+            fs::write(host.note(&folder), process.id().to_string())?;
             http::wait_until_ok(&mut process, port, &["/livez", "/readyz"], HOST_DEADLINE).await?;
             anyhow::Ok(process)
         };
@@ -108,7 +110,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     }
     say("ready");
     say("press Ctrl-C to stop");
-    watch(running, cluster, &folder).await
+    watch(running, cluster).await
 }
 
 impl Options {
@@ -166,8 +168,26 @@ impl Host {
         }
     }
 
-    fn pid_file(self, folder: &Path) -> PathBuf {
+    /// The file with its process id, by which the next run finds what a killed one left behind.
+    fn note(self, folder: &Path) -> PathBuf {
         folder.join(format!("{}.pid", self.name()))
+    }
+
+    /// What its command line must hold for that id to be still its own.
+    fn trace(self) -> String {
+        match self {
+            Self::Native => format!("{} serve", server().display()),
+            Self::Edge => format!("{} dev", npm_program("wrangler").display()),
+        }
+    }
+
+    /// What it keeps in the folder for as long as it runs, besides its log.
+    fn files(self, folder: &Path) -> [PathBuf; 2] {
+        [self.note(folder), self.settings(folder)]
+    }
+
+    fn settings(self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.vars", self.name()))
     }
 
     fn start(self, port: u16, url: &str, folder: &Path) -> Result<Process> {
@@ -182,7 +202,7 @@ impl Host {
             }
             Self::Edge => {
                 // Given a file of settings wrangler does not read .dev.vars, and no secret is on its command line.
-                let settings = folder.join("edge.vars");
+                let settings = self.settings(folder);
                 write_settings(&settings, url)?;
                 let mut command = Command::new(npm_program("wrangler"));
                 command.current_dir(root()).args([
@@ -214,16 +234,22 @@ impl Host {
     }
 }
 
+/// A file that is removed on drop.
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Waits for the first part that ends by itself, then drops, and so ends, the others.
-async fn watch(mut running: Vec<Process>, mut cluster: Option<Cluster>, folder: &Path) -> Result<ExitCode> {
+async fn watch(mut running: Vec<Process>, mut cluster: Option<Cluster>) -> Result<ExitCode> {
     loop {
         for process in running.iter_mut().chain(cluster.as_mut().and_then(Cluster::process)) {
             if let Some(ended) = process.ended()? {
                 let (name, log, lines) = (process.name(), process.log().display(), process.last_lines());
                 say(&format!("{name} ended by itself ({ended}); its last lines, from {log}:\n{lines}"));
-                for host in [Host::Native, Host::Edge] {
-                    let _ = fs::remove_file(host.pid_file(folder));
-                }
                 return Ok(ExitCode::FAILURE);
             }
         }
