@@ -35,7 +35,7 @@ impl Edge {
         ensure!(build.join("index.js").exists(), "the Worker is not built; run `cargo xtask worker` first");
         let port = free_port()?;
         // Its own copy: a relative path is all that the configuration's `embed` takes, and a rebuild can't change what runs.
-        let folder = target_dir().join(format!("tests/edge-{port}"));
+        let folder = target_dir().join(format!("test-bed/edge-{port}"));
         let _ = fs::remove_dir_all(&folder);
         private_dir(&folder)?;
         for part in ["index.js", "index_bg.wasm"] {

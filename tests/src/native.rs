@@ -40,7 +40,7 @@ impl Native {
             .env_clear()
             .env("LISTEN_ADDR", format!("127.0.0.1:{port}"))
             .envs(settings.iter().copied());
-        let log = target_dir().join(format!("tests/native-{port}.log"));
+        let log = target_dir().join(format!("test-bed/native-{port}.log"));
         let _ = std::fs::remove_file(&log);
         let mut process = Process::start("pgspan-server", &mut command, &log)?;
         http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(20)).await?;

@@ -33,6 +33,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
 
     let skipped = target_dir().join("xtask/skipped");
     let _ = fs::remove_file(&skipped);
+    let _ = fs::remove_dir_all(target_dir().join("test-bed")); // the hosts' logs of the last run
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
     if !options.rest.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
