@@ -145,7 +145,7 @@ fn encode(sql: &Sql<'_>) -> Result<()> {
     let mut scratch = BytesMut::new();
     for (position, param) in sql.params().iter().enumerate() {
         scratch.clear();
-        param.value.to_sql_checked(&param.ty, &mut scratch).map_err(|source| {
+        param.value().to_sql_checked(param.ty(), &mut scratch).map_err(|source| {
             Error::new(Kind::Parameter, format!("error serializing parameter {position}")).with_source(source)
         })?;
     }

@@ -27,6 +27,10 @@ impl Scope {
         Scope { deadline, ..Scope::default() }
     }
 
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.deadline.is_some()
+    }
+
     pub(crate) fn round_trips(&self) -> u32 {
         self.round_trips.load(Ordering::Relaxed)
     }

@@ -27,6 +27,8 @@ pub use driver::Driver;
 pub use error::{Error, Kind, Result, ServerError};
 pub use listen::{Event, Listener};
 pub use param::{ArrayElement, Bound, Json, Param, bind};
+#[doc(hidden)]
+pub use param::{Bind, expect_param};
 #[doc(no_inline)]
 pub use pgspan_macros::{Composite, Enum, FromRow, sql};
 pub use retry::Retry;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -36,17 +37,71 @@ pub trait ArrayElement: Param {
     const ARRAY: Type;
 }
 
-/// A parameter as a statement holds it: a reference to the value, and its type.
+/// A parameter as a statement holds it: the value, usually by reference, and its type.
 #[derive(Clone)]
 pub struct Bound<'a> {
-    pub(crate) value: &'a (dyn ToSql + Sync),
-    pub(crate) ty: Type,
+    value: Value<'a>,
+    ty: Type,
 }
 
-/// Binds a value; what [`sql!`](crate::sql) calls for each name.
-pub fn bind<P: Param>(value: &P) -> Bound<'_> {
-    Bound { value, ty: P::TYPE }
+#[derive(Clone)]
+enum Value<'a> {
+    Borrowed(&'a (dyn ToSql + Sync)),
+    /// What has no size of its own (`str`, slices), behind a reference that must be kept somewhere.
+    Kept(Arc<dyn ToSql + Send + Sync + 'a>),
 }
+
+impl<'a> Bound<'a> {
+    pub(crate) fn value(&self) -> &(dyn ToSql + Sync + 'a) {
+        match &self.value {
+            Value::Borrowed(value) => *value,
+            Value::Kept(value) => &**value,
+        }
+    }
+
+    pub(crate) fn ty(&self) -> &Type {
+        &self.ty
+    }
+}
+
+/// Binds a value; what [`sql!`](crate::sql) calls for a value given by name.
+pub fn bind<P: Param>(value: &P) -> Bound<'_> {
+    Bound { value: Value::Borrowed(value), ty: P::TYPE }
+}
+
+/// How [`sql!`](crate::sql) binds a variable: through any references, for as long as what they point to lives.
+#[doc(hidden)]
+pub trait Bind {
+    fn pgspan_bind(&self) -> Bound<'_>;
+}
+
+impl<P: Param> Bind for P {
+    fn pgspan_bind(&self) -> Bound<'_> {
+        bind(self)
+    }
+}
+
+impl Bind for str {
+    fn pgspan_bind(&self) -> Bound<'_> {
+        Bound { value: Value::Kept(Arc::new(self)), ty: Type::TEXT }
+    }
+}
+
+impl<T: ArrayElement> Bind for [T] {
+    fn pgspan_bind(&self) -> Bound<'_> {
+        Bound { value: Value::Kept(Arc::new(self)), ty: T::ARRAY }
+    }
+}
+
+impl Bind for [u8] {
+    fn pgspan_bind(&self) -> Bound<'_> {
+        Bound { value: Value::Kept(Arc::new(self)), ty: Type::BYTEA }
+    }
+}
+
+/// For [`sql!`](crate::sql): says in words what is wrong with a variable that can't be bound.
+#[doc(hidden)]
+pub const fn expect_param<P: Param>(_: &P) {}
 
 impl fmt::Debug for Bound<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,6 +204,14 @@ mod tests {
         assert_eq!(bind(&vec![1_u8]).ty, Type::BYTEA);
         assert_eq!(bind(&Json(vec![1])).ty, Type::JSONB);
         assert_eq!(bind(&&&1_i32).ty, Type::INT4);
+    }
+
+    #[test]
+    fn a_statement_outlives_the_variable_that_refers_to_its_value() {
+        fn by_name<'a>(name: &'a str, owner: &'a String, ids: &'a [i64]) -> crate::Sql<'a> {
+            crate::sql!("SELECT {name}, {owner}, {ids}")
+        }
+        assert_eq!(by_name("a", &"b".to_owned(), &[1]).text(), "SELECT $1, $2, $3");
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         impl ::pgspan::ArrayElement for #name {
             const ARRAY: ::pgspan::types::Type = ::pgspan::types::Type::TEXT_ARRAY;
         }
+
+        #[automatically_derived]
+        impl ::pgspan::FromRow for #name {
+            const COLUMNS: ::std::option::Option<&'static [&'static str]> = ::std::option::Option::None;
+
+            fn from_row(row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
+                row.scalar()
+            }
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! `sql!`: the scanner's result, with a bound value for every name.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
@@ -23,8 +23,8 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     let mut values = Vec::with_capacity(scanned.names.len());
     for name in &scanned.names {
         let value = match arguments.iter().find(|argument| argument.is(name)) {
-            Some(Argument { value, .. }) => bind(value.span(), quote!((#value))),
-            None => bind(span, variable(name, span)?.into_token_stream()),
+            Some(Argument { value, .. }) => bind_value(value),
+            None => bind_variable(&variable(name, span)?),
         };
         values.push(value);
     }
@@ -129,10 +129,22 @@ fn variable(name: &str, span: Span) -> syn::Result<Ident> {
     Ok(ident)
 }
 
-/// A bound value; what is wrong with its type is reported where the value is written.
-fn bind(span: Span, value: TokenStream) -> TokenStream {
-    let span = Span::call_site().located_at(span);
-    quote_spanned!(span=> ::pgspan::bind(&#value))
+/// A value given by name; what is wrong with its type is reported where it is written. It may be a temporary, which lives
+/// until the end of the statement around the macro.
+fn bind_value(value: &Expr) -> TokenStream {
+    let span = Span::call_site().located_at(value.span());
+    quote_spanned!(span=> ::pgspan::bind(&(#value)))
+}
+
+/// A captured variable. The method call looks through references, so that a `&'a String` is borrowed for `'a` and not for
+/// as long as the variable lives; the check before it gives the error message for a type that is no parameter.
+fn bind_variable(variable: &Ident) -> TokenStream {
+    let span = Span::call_site().located_at(variable.span());
+    quote_spanned!(span=> {
+        use ::pgspan::Bind as _;
+        ::pgspan::expect_param(&#variable);
+        #variable.pgspan_bind()
+    })
 }
 
 #[cfg(test)]

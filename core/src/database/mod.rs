@@ -84,6 +84,25 @@ impl Database {
         Database { inner: self.inner.clone(), scope: Arc::new(Scope::ending_at(deadline)) }
     }
 
+    /// Waits for something of yours, such as a request's body, at most until this clone's deadline (see
+    /// [`with_deadline`](Database::with_deadline)); without one, as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Timeout`]; the future is dropped then.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the future.
+    pub async fn until_deadline<F: Future>(&self, future: F) -> Result<F::Output> {
+        match self.scope.has_deadline() {
+            false => Ok(future.await),
+            true => self.within(Duration::MAX, future).await.map_err(|Elapsed| {
+                Error::new(Kind::Timeout, "the deadline passed before anything was sent to the database")
+            }),
+        }
+    }
+
     /// How often this clone (see [`with_deadline`](Database::with_deadline)) waited for an answer of PostgreSQL, and for
     /// how long. Connecting does not count.
     pub fn round_trips(&self) -> (u32, Duration) {

@@ -24,7 +24,7 @@ pub(crate) type Answer = Result<Outcome, tokio_postgres::Error>;
 ///
 /// The unnamed statement with known parameter types: one round trip, nothing left behind on the server.
 pub(crate) async fn perform(client: &Client, sql: &Sql<'_>) -> Answer {
-    let params = sql.params().iter().map(|param| (param.value, param.ty.clone()));
+    let params = sql.params().iter().map(|param| (param.value(), param.ty().clone()));
     let mut stream = std::pin::pin!(client.query_typed_raw(sql.text(), params).await?);
     let mut rows = Vec::new();
     while let Some(row) = stream.try_next().await? {

@@ -35,7 +35,7 @@ impl<'s, T: FromRow> Rows<'s, T> {
         let stake = stake(depth, sql);
         let rows = session
             .start(depth, sql, stake, |client, sql| {
-                let params = sql.params().iter().map(|param| (param.value, param.ty.clone()));
+                let params = sql.params().iter().map(|param| (param.value(), param.ty().clone()));
                 Box::pin(client.query_typed_raw(sql.text(), params))
             })
             .await?;

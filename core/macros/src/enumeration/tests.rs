@@ -3,7 +3,7 @@ use super::*;
 fn expansion(input: TokenStream) -> String {
     let expansion = expand(input).unwrap();
     let file: syn::File = syn::parse2(expansion.clone()).unwrap();
-    assert_eq!(file.items.len(), 5, "label, ToSql, FromSql, Param, ArrayElement");
+    assert_eq!(file.items.len(), 6, "label, ToSql, FromSql, Param, ArrayElement, FromRow");
     expansion.to_string()
 }
 

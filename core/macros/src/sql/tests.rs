@@ -6,6 +6,15 @@ fn expands(input: TokenStream, expected: TokenStream) {
     assert_eq!(expansion.to_string(), expected.to_string());
 }
 
+/// What binds a variable.
+fn captured(name: TokenStream) -> TokenStream {
+    quote!({
+        use ::pgspan::Bind as _;
+        ::pgspan::expect_param(&#name);
+        #name.pgspan_bind()
+    })
+}
+
 fn error(input: TokenStream) -> String {
     let error = expand(input).unwrap_err();
     error.into_iter().map(|error| error.to_string()).collect::<Vec<_>>().join("\n")
@@ -13,20 +22,20 @@ fn error(input: TokenStream) -> String {
 
 #[test]
 fn variables_are_captured_by_name() {
+    let c_a = captured(quote!(a));
+    let c_b = captured(quote!(b));
     expands(
         quote!("SELECT {a} + {b} AS sum"),
-        quote!(::pgspan::Sql::from_macro(
-            "SELECT $1 + $2 AS sum",
-            ::std::vec![::pgspan::bind(&a), ::pgspan::bind(&b)]
-        )),
+        quote!(::pgspan::Sql::from_macro("SELECT $1 + $2 AS sum", ::std::vec![#c_a, #c_b])),
     );
 }
 
 #[test]
 fn a_name_used_twice_is_bound_once() {
+    let c_a = captured(quote!(a));
     expands(
         quote!("SELECT {a} + {a}"),
-        quote!(::pgspan::Sql::from_macro("SELECT $1 + $1", ::std::vec![::pgspan::bind(&a)])),
+        quote!(::pgspan::Sql::from_macro("SELECT $1 + $1", ::std::vec![#c_a])),
     );
 }
 
@@ -48,23 +57,21 @@ fn other_values_are_named_in_any_order_and_bound_in_the_order_of_the_text() {
 
 #[test]
 fn named_values_and_variables_mix() {
+    let c_b = captured(quote!(b));
     expands(
         quote!("SELECT {a}, {b}", a = b),
-        quote!(::pgspan::Sql::from_macro(
-            "SELECT $1, $2",
-            ::std::vec![::pgspan::bind(&(b)), ::pgspan::bind(&b)]
-        )),
+        quote!(::pgspan::Sql::from_macro("SELECT $1, $2", ::std::vec![::pgspan::bind(&(b)), #c_b])),
     );
 }
 
 #[test]
 fn a_keyword_is_a_raw_variable_and_self_is_self() {
+    let c_type = captured(quote!(r#type));
+    let c_gen = captured(quote!(r#gen));
+    let c_self = captured(quote!(self));
     expands(
         quote!("SELECT {type}, {gen}, {self}"),
-        quote!(::pgspan::Sql::from_macro(
-            "SELECT $1, $2, $3",
-            ::std::vec![::pgspan::bind(&r#type), ::pgspan::bind(&r#gen), ::pgspan::bind(&self)]
-        )),
+        quote!(::pgspan::Sql::from_macro("SELECT $1, $2, $3", ::std::vec![#c_type, #c_gen, #c_self])),
     );
 }
 
@@ -163,9 +170,7 @@ fn what_does_not_parse_is_an_error_and_no_panic() {
 
 #[test]
 fn a_literal_that_comes_through_another_macro_is_a_literal() {
+    let c_a = captured(quote!(a));
     let literal = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!("SELECT {a}"));
-    expands(
-        quote!(#literal),
-        quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::bind(&a)])),
-    );
+    expands(quote!(#literal), quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![#c_a])));
 }

@@ -1,0 +1,78 @@
+//! What every request and every answer has in common: an id, limits, a deadline, headers, and one way to fail.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use uuid::Uuid;
+
+use super::App;
+use super::problem::Problem;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Below hyper's own limits, so that the answer is ours and the same on both hosts.
+const HEADERS_MOST: usize = 100;
+const HEADERS_BYTES: usize = 16 * 1024;
+
+pub(super) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let db = app.db.with_deadline(app.options.request_timeout);
+    let refusal = refuse(&app, &request);
+    request.extensions_mut().insert(db.clone());
+    let response = match refusal {
+        Err(problem) => problem.into_response(),
+        // a panic of one request is an error of that request; where panics abort (a Worker), the host says so
+        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => Problem::internal("a handler panicked").into_response(),
+        },
+    };
+    let mut response = Problem::render(response, &id);
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, id);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let (round_trips @ 1.., waited) = db.round_trips() {
+        let millis = waited.as_secs_f64() * 1000.0;
+        let timing = format!("db;dur={millis:.3};desc=\"{round_trips} round trips\"");
+        headers.extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));
+    }
+    response
+}
+
+/// What is refused whatever the path. A write looks at its media type first, and then at its host by itself.
+fn refuse(app: &App, request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if headers.len() > HEADERS_MOST || lines + target > HEADERS_BYTES {
+        return Err(Problem::headers_too_large());
+    }
+    match *request.method() {
+        Method::POST => Ok(()),
+        _ => app.options.writes.check_host(request.uri(), headers),
+    }
+}
+
+/// The caller's id if it is one, else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let theirs = headers.get(X_REQUEST_ID).filter(|id| {
+        let id = id.as_bytes();
+        (1..=64).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+    });
+    match theirs {
+        Some(id) => id.clone(),
+        None => {
+            let mut text = Uuid::encode_buffer();
+            let id = Uuid::new_v4();
+            HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The endpoints, and what every answer has in common.
+
+mod envelope;
+mod handlers;
+mod input;
+mod problem;
+mod writes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use pgspan::Database;
+
+use envelope::envelope;
+use problem::Problem;
+pub use writes::Writes;
+
+/// How the application is served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who may write. Default: no one.
+    pub writes: Writes,
+    /// How long a request may take, its body included. Default: 10 s, longer than any statement may.
+    pub request_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { writes: Writes::default(), request_timeout: Duration::from_secs(10) }
+    }
+}
+
+/// The application's router, the same on both hosts. Build it once: that costs more than a request.
+pub fn router(db: Database, options: Options) -> Router {
+    let app = App { db, options: Arc::new(options) };
+    Router::new()
+        .route("/add", get(handlers::add).post(handlers::post_add))
+        .route("/users", get(handlers::list_users).post(handlers::post_users))
+        .route("/livez", get(handlers::livez))
+        .route("/readyz", get(handlers::readyz))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn_with_state(app.clone(), envelope))
+        .with_state(app)
+}
+
+/// What every handler can reach.
+#[derive(Clone)]
+struct App {
+    db: Database,
+    options: Arc<Options>,
+}

@@ -1,0 +1,183 @@
+//! Who may write, and from where.
+
+use axum::extract::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, Uri};
+use pgspan::{Error, Kind};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::problem::Problem;
+
+/// Who may write.
+#[derive(Clone, Default)]
+pub enum Writes {
+    /// No one. The default: an endpoint that writes for everyone must be asked for.
+    #[default]
+    Forbidden,
+    /// Who brings the token (`Authorization: Bearer …`). Only its digest is kept.
+    Token([u8; 32]),
+    /// Everyone, on this machine: every request must be for a loopback host, so that no web page can reach it by giving
+    /// its own name this machine's address (DNS rebinding).
+    Anonymous,
+}
+
+/// Shorter tokens can be guessed.
+const TOKEN_CHARS_LEAST: usize = 16;
+
+impl Writes {
+    /// From the settings `API_TOKEN` and `ALLOW_ANONYMOUS_WRITES`.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] if the token is shorter than 16 characters, or if there is one and writing is open to everyone.
+    pub fn from_settings(token: Option<&str>, anonymous: bool) -> Result<Writes, Error> {
+        match (token.filter(|token| !token.is_empty()), anonymous) {
+            (None, false) => Ok(Writes::Forbidden),
+            (None, true) => Ok(Writes::Anonymous),
+            (Some(_), true) => {
+                Err(Error::new(Kind::Config, "ALLOW_ANONYMOUS_WRITES: must not be true where API_TOKEN is set"))
+            }
+            (Some(token), false) if token.chars().count() < TOKEN_CHARS_LEAST => {
+                Err(Error::new(Kind::Config, "API_TOKEN: must have at least 16 characters"))
+            }
+            (Some(token), false) => Ok(Writes::Token(Sha256::digest(token).into())),
+        }
+    }
+
+    /// What is asked of a request with a body, in this order: its media type, so that no form of another site can send
+    /// it; its host and origin.
+    pub(super) fn check_form(&self, request: &Request) -> Result<(), Problem> {
+        let headers = request.headers();
+        if !headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json) {
+            return Err(Problem::unsupported_media_type("Content-Type must be application/json"));
+        }
+        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(Problem::unsupported_media_type("a body must not be compressed"));
+        }
+        self.check_host(request.uri(), headers)?;
+        match (self, headers.get(ORIGIN)) {
+            (Writes::Anonymous, Some(origin)) => {
+                let origin = origin.to_str().unwrap_or_default();
+                let theirs = origin.split_once("://").map(|(_, authority)| authority);
+                match theirs == host(request.uri(), headers) {
+                    true => Ok(()),
+                    false => Err(Problem::forbidden("pages of other sites may not write here")),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// While everyone may write, only loopback hosts are answered.
+    pub(super) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        if !matches!(self, Writes::Anonymous) {
+            return Ok(());
+        }
+        let name = host(uri, headers).map(|host| match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        });
+        match name.map(str::to_ascii_lowercase).as_deref() {
+            Some("localhost" | "127.0.0.1" | "[::1]") => Ok(()),
+            _ => Err(Problem::forbidden(
+                "while ALLOW_ANONYMOUS_WRITES is set, only localhost, 127.0.0.1 and [::1] are answered; set API_TOKEN instead",
+            )),
+        }
+    }
+
+    /// Whether this request may write.
+    pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let digest = match self {
+            Writes::Anonymous => return Ok(()),
+            Writes::Forbidden => return Err(Problem::forbidden("writes are not allowed here: set API_TOKEN")),
+            Writes::Token(digest) => digest,
+        };
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        match given {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                let given: [u8; 32] = Sha256::digest(token.trim()).into();
+                match bool::from(given.ct_eq(digest)) {
+                    true => Ok(()),
+                    false => Err(Problem::unauthorized("Bearer error=\"invalid_token\"", "this is not the token")),
+                }
+            }
+            _ => Err(Problem::unauthorized("Bearer", "send the token: Authorization: Bearer …")),
+        }
+    }
+}
+
+impl std::fmt::Debug for Writes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Writes::Forbidden => "Forbidden",
+            Writes::Token(_) => "Token",
+            Writes::Anonymous => "Anonymous",
+        })
+    }
+}
+
+/// Whom the request is for, with the port.
+fn host<'r>(uri: &'r Uri, headers: &'r HeaderMap) -> Option<&'r str> {
+    match headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => uri.authority().map(|authority| authority.as_str()),
+    }
+}
+
+fn is_json(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    json && parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        for yes in ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+            assert!(is_json(yes), "{yes}");
+        }
+        for no in ["text/plain", "", "application/jsonp", "application/json; charset=latin1"] {
+            assert!(!is_json(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn the_token_decides_and_is_not_shown() {
+        let writes = Writes::from_settings(Some("s3cr3t-CANARY-0123"), false).unwrap();
+        let check = |value: &'static str| writes.check_token(&headers(&[("authorization", value)]));
+        assert!(check("Bearer s3cr3t-CANARY-0123").is_ok());
+        assert!(check("bearer s3cr3t-CANARY-0123").is_ok());
+        assert_eq!(check("Bearer s3cr3t-CANARY-0124").unwrap_err().code(), "unauthorized");
+        assert_eq!(check("Basic s3cr3t-CANARY-0123").unwrap_err().code(), "unauthorized");
+        assert_eq!(writes.check_token(&headers(&[])).unwrap_err().code(), "unauthorized");
+        assert_eq!(format!("{writes:?}"), "Token");
+        assert!(Writes::from_settings(Some("short"), false).is_err());
+        assert!(Writes::from_settings(Some("s3cr3t-CANARY-0123"), true).is_err());
+        assert_eq!(Writes::default().check_token(&headers(&[])).unwrap_err().code(), "forbidden");
+    }
+
+    #[test]
+    fn while_everyone_may_write_only_this_machine_is_answered() {
+        let check = |host: &'static str| Writes::Anonymous.check_host(&Uri::default(), &headers(&[("host", host)]));
+        for host in ["localhost", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:1", "[::1]"] {
+            assert!(check(host).is_ok(), "{host}");
+        }
+        for host in ["example.com", "127.0.0.1.example.com", "localhost.example.com:8080", "10.0.0.1", ""] {
+            assert!(check(host).is_err(), "{host}");
+        }
+        assert!(Writes::Anonymous.check_host(&Uri::default(), &headers(&[])).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Users: stored all or none, and listed page by page.
+
+use pgspan::{Database, FromRow, Result, Session, sql};
+use serde::Serialize;
+
+/// A user, as row and as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow, Serialize)]
+pub struct User {
+    /// Given by the database, growing.
+    pub id: i64,
+    /// Unique.
+    pub name: String,
+}
+
+/// Some users, and where the next page starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page {
+    /// In the order of their ids.
+    pub users: Vec<User>,
+    /// The `after` of the next page; `None` on the last.
+    pub next: Option<i64>,
+}
+
+/// Stores users in one transaction and one round trip; the answer is in the order of the names.
+///
+/// # Errors
+///
+/// A name that exists is a unique violation of `users_name_key`, and none is stored then. Otherwise as
+/// [`pgspan::Batch`].
+///
+/// # Cancel safety
+///
+/// All are stored or none.
+pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>> {
+    let inserts = names.iter().map(|name| sql!("INSERT INTO users (name) VALUES ({name}) RETURNING id, name"));
+    let mut results = session.batch(inserts).atomic().await?;
+    (0..results.len()).map(|position| results.fetch_one(position)).collect()
+}
+
+/// Up to `limit` users with an id above `after`.
+///
+/// # Errors
+///
+/// As [`Database::fetch_all`].
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn list(db: &Database, after: i64, limit: u16) -> Result<Page> {
+    let one_more = i64::from(limit) + 1;
+    let page = sql!("SELECT id, name FROM users WHERE id > {after} ORDER BY id LIMIT {one_more}").reads_only();
+    let mut users: Vec<User> = db.fetch_all(page).await?;
+    let more = users.len() > usize::from(limit);
+    users.truncate(usize::from(limit));
+    let next = users.last().filter(|_| more).map(|last| last.id);
+    Ok(Page { users, next })
+}
+
+/// Whether the schema is there.
+///
+/// # Errors
+///
+/// As [`Database::fetch_one`].
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn schema_exists(db: &Database) -> Result<bool> {
+    db.fetch_one(sql!("SELECT to_regclass('users') IS NOT NULL").reads_only()).await
+}
