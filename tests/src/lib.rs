@@ -28,7 +28,7 @@ pub use native::Native;
 pub use places::{private_dir, root, target_dir};
 pub use port::free_port;
 pub use postgres::Cluster;
-pub use process::{Process, command_line, end_orphan, last_lines};
+pub use process::{Process, command_line, last_lines};
 
 /// Says that a test can't run here and why, for tests that need a Debian package.
 ///

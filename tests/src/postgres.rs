@@ -157,7 +157,7 @@ impl Cluster {
             command.arg("-c").arg(setting);
         }
         let stop = if self.lasting { Signal::INT } else { Signal::QUIT };
-        let server = Process::start("PostgreSQL", &mut command, &log)?.stopped_by(stop);
+        let server = Process::start_stopped_by(stop, "PostgreSQL", &mut command, &log)?;
         let server = self.server.insert(server);
 
         let url =

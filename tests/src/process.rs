@@ -1,7 +1,7 @@
 //! A child process that never outlives its owner.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 /// How long a process may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A child in a process group of its own, all of which is ended on drop.
+/// A child in a process group of its own, all of which is ended on drop, and also when its owner is killed.
 ///
 /// What it and its children print goes straight to a log file, so that it never waits for a reader, and a message
 /// about its end can quote the last lines. It gets no standard input.
@@ -24,6 +24,7 @@ pub struct Process {
     child: Child,
     log: PathBuf,
     stop_signal: Signal,
+    guard: Guard,
 }
 
 impl Process {
@@ -32,6 +33,16 @@ impl Process {
     /// # Errors
     /// When the log can't be written or the program can't be started.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+        Self::start_stopped_by(Signal::TERM, name, command, log)
+    }
+
+    /// The same for a program that ends well on another signal than SIGTERM.
+    pub(crate) fn start_stopped_by(
+        stop_signal: Signal,
+        name: &str,
+        command: &mut Command,
+        log: &Path,
+    ) -> Result<Self> {
         if let Some(folder) = log.parent() {
             fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
         }
@@ -39,14 +50,17 @@ impl Process {
         let output = output.with_context(|| format!("could not write {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let program = command.get_program().to_string_lossy().into_owned();
-        let child = command.spawn().with_context(|| format!("could not start {name} ({program})"))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), stop_signal: Signal::TERM })
-    }
-
-    /// Ends it with another signal than SIGTERM when it is dropped.
-    pub(crate) fn stopped_by(mut self, signal: Signal) -> Self {
-        self.stop_signal = signal;
-        self
+        let mut child = command.spawn().with_context(|| format!("could not start {name} ({program})"))?;
+        match Guard::over(child.id(), stop_signal) {
+            Ok(guard) => {
+                Ok(Self { name: name.to_owned(), child, log: log.to_path_buf(), stop_signal, guard })
+            }
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
     }
 
     /// What messages call it.
@@ -124,6 +138,7 @@ impl Process {
         end_group(group, self.stop_signal, GRACE, || {
             let _ = self.child.try_wait();
         });
+        self.guard.dismiss();
     }
 }
 
@@ -131,6 +146,35 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
         let _ = self.child.wait();
+    }
+}
+
+/// Ends a process group when its owner dies without having done so, by whatever signal.
+///
+/// A shell that reads from a pipe whose other end only the owner holds: a line means that all is well, the end of the pipe
+/// that the owner is gone. (Linux could send a signal on a parent's death, but on that of the *thread* that started it.)
+#[derive(Debug)]
+struct Guard(Child);
+
+impl Guard {
+    fn over(group: u32, signal: Signal) -> Result<Self> {
+        const SCRIPT: &str = r#"read -r line && exit 0
+            kill -"$1" -"$2" 2>/dev/null
+            tries=0
+            while kill -0 -"$2" 2>/dev/null && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+            kill -9 -"$2" 2>/dev/null"#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", SCRIPT, "guard"]).arg(signal.as_raw().to_string()).arg(group.to_string());
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        let shell = shell.process_group(0).spawn();
+        shell.map(Self).context("could not start sh, which ends what this process leaves behind")
+    }
+
+    fn dismiss(&mut self) {
+        if let Some(mut owner) = self.0.stdin.take() {
+            let _ = owner.write_all(b"all is well\n");
+        }
+        let _ = self.0.wait();
     }
 }
 
@@ -142,19 +186,6 @@ pub fn command_line(pid: u32) -> Option<String> {
     }
     let ps = Command::new("ps").args(["-o", "command=", "-p"]).arg(pid.to_string()).output().ok()?;
     ps.status.success().then(|| String::from_utf8_lossy(&ps.stdout).into_owned())
-}
-
-/// Ends the process group that a run before this one left behind: `pid_file` holds its leader's id, and `marker` must be
-/// in the leader's command line, or the number is another program's by now.
-pub fn end_orphan(pid_file: &Path, marker: &str) {
-    let Ok(text) = fs::read_to_string(pid_file) else { return };
-    if let Ok(pid) = text.trim().parse()
-        && command_line(pid).is_some_and(|line| line.contains(marker))
-        && let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw)
-    {
-        end_group(group, Signal::TERM, GRACE, || {});
-    }
-    let _ = fs::remove_file(pid_file);
 }
 
 /// Ends a process group: `signal` first, SIGKILL when the grace is over. `reap` is called before each look.
@@ -205,4 +236,38 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     let text = read().unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(count)..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::thread;
+    use std::time::Duration;
+
+    use anyhow::Result;
+
+    use super::{Process, command_line};
+    use crate::target_dir;
+
+    #[test]
+    fn it_ends_with_its_children_when_its_owner_is_killed() -> Result<()> {
+        let log = target_dir().join(format!("test-bed/orphans-{}.log", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 61 & echo $!; wait"]);
+        let mut process = Process::start("a shell", &mut command, &log)?;
+        while process.last_lines().is_empty() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let child: u32 = process.last_lines().parse()?;
+        assert!(command_line(child).is_some());
+        // To the guard it looks like a killed owner: the pipe has no other end any more.
+        drop(process.guard.0.stdin.take());
+        for _ in 0..500 {
+            if process.ended()?.is_some() && command_line(child).is_none() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        anyhow::bail!("still running after 5 s: {:?} {:?}", process.ended()?, command_line(child))
+    }
 }

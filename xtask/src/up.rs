@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use tests::{Cluster, Process, end_orphan, free_port, http, private_dir, root, target_dir};
+use tests::{Cluster, Process, free_port, http, private_dir, root, target_dir};
 use tokio::time::sleep;
 
 use crate::progress::{Progress, say};
@@ -48,15 +48,12 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     private_dir(&folder)?; // settings in it hold the database's password
     let lock = File::create(folder.join("lock")).context("could not create the lock file")?;
     ensure!(lock.try_lock().is_ok(), "`cargo xtask up` runs in this clone already; stop that one first");
-    for host in [Host::Native, Host::Edge] {
-        end_orphan(&host.note(&folder), &host.trace());
-    }
     ensure!(
         hosts.len() == 1 || options.native_port != options.edge_port,
         "--native-port and --edge-port are the same; give each host a port of its own"
     );
     for host in &hosts {
-        options.check_port(*host)?;
+        options.check_port(*host).await?;
     }
 
     let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
@@ -91,14 +88,12 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
         databases.push(url);
     }
 
-    // Dropped after the hosts have ended.
-    let _notes: Vec<Gone> = hosts.iter().flat_map(|host| host.files(&folder)).map(Gone).collect();
+    let _settings: Vec<Gone> = hosts.iter().map(|host| Gone(host.settings(&folder))).collect();
     let mut running = Vec::new();
     for (host, url) in hosts.iter().zip(&databases) {
         let port = options.port(*host);
         let start = async {
             let mut process = host.start(port, url, &folder)?;
-            fs::write(host.note(&folder), process.id().to_string())?;
             http::wait_until_ok(&mut process, port, &["/livez", "/readyz"], HOST_DEADLINE).await?;
             anyhow::Ok(process)
         };
@@ -125,11 +120,15 @@ impl Options {
         }
     }
 
-    fn check_port(&self, host: Host) -> Result<()> {
+    async fn check_port(&self, host: Host) -> Result<()> {
         let (port, name) = (self.port(host), host.name());
-        let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
-        ensure!(free, "port {port} is taken; stop what listens there, or choose another with --{name}-port");
-        Ok(())
+        for _ in 0..15 {
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await; // a run that was just killed may still be ending
+        }
+        bail!("port {port} is taken; stop what listens there, or choose another with --{name}-port")
     }
 
     fn introduce(&self, hosts: &[Host]) {
@@ -168,24 +167,7 @@ impl Host {
         }
     }
 
-    /// The file with its process id, by which the next run finds what a killed one left behind.
-    fn note(self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.pid", self.name()))
-    }
-
-    /// What its command line must hold for that id to be still its own.
-    fn trace(self) -> String {
-        match self {
-            Self::Native => format!("{} serve", server().display()),
-            Self::Edge => format!("{} dev", npm_program("wrangler").display()),
-        }
-    }
-
-    /// What it keeps in the folder for as long as it runs, besides its log.
-    fn files(self, folder: &Path) -> [PathBuf; 2] {
-        [self.note(folder), self.settings(folder)]
-    }
-
+    /// The file with its settings, for as long as it runs.
     fn settings(self, folder: &Path) -> PathBuf {
         folder.join(format!("{}.vars", self.name()))
     }
