@@ -8,4 +8,4 @@ mod http;
 pub mod users;
 
 pub use add::{Sum, add, sum};
-pub use http::{Options, Writes, router};
+pub use http::{Options, Writes, misconfigured, router};

@@ -23,26 +23,38 @@ const HEADERS_BYTES: usize = 16 * 1024;
 pub(super) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let db = app.db.with_deadline(app.options.request_timeout);
-    let refusal = refuse(&app, &request);
-    request.extensions_mut().insert(db.clone());
-    let response = match refusal {
+    let response = match refuse(&app, &request) {
         Err(problem) => problem.into_response(),
-        // a panic of one request is an error of that request; where panics abort (a Worker), the host says so
-        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => Problem::internal("a handler panicked").into_response(),
-        },
+        Ok(()) => {
+            request.extensions_mut().insert(db.clone());
+            // a panic of one request is an error of that request; where panics abort (a Worker), the host says so
+            match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+                Ok(response) => response,
+                Err(_) => Problem::internal("a handler panicked").into_response(),
+            }
+        }
     };
+    let mut response = finish(response, id);
+    if let (round_trips @ 1.., waited) = db.round_trips() {
+        let millis = waited.as_secs_f64() * 1000.0;
+        let timing = format!("db;dur={millis:.3};desc=\"{round_trips} round trips\"");
+        response.headers_mut().extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));
+    }
+    response
+}
+
+/// The envelope of answers that no handler is asked for.
+pub(super) async fn bare_envelope(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    finish(next.run(request).await, id)
+}
+
+fn finish(response: Response, id: HeaderValue) -> Response {
     let mut response = Problem::render(response, &id);
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let (round_trips @ 1.., waited) = db.round_trips() {
-        let millis = waited.as_secs_f64() * 1000.0;
-        let timing = format!("db;dur={millis:.3};desc=\"{round_trips} round trips\"");
-        headers.extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));
-    }
     response
 }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use pgspan::Database;
+use pgspan::{Database, Error};
 
-use envelope::envelope;
+use envelope::{bare_envelope, envelope};
 use problem::Problem;
 pub use writes::Writes;
 
@@ -45,6 +45,15 @@ pub fn router(db: Database, options: Options) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn_with_state(app.clone(), envelope))
         .with_state(app)
+}
+
+/// What a host serves that can't start because of its settings: every request is answered with what is wrong.
+///
+/// It is for hosts that can't refuse to start, as a Worker can't.
+pub fn misconfigured(faults: &[Error]) -> Router {
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let problem = Problem::misconfigured(&faults.join("; "));
+    Router::new().fallback(async move || problem.clone()).layer(from_fn(bare_envelope))
 }
 
 /// What every handler can reach.

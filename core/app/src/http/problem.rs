@@ -97,6 +97,11 @@ impl Problem {
         Problem { cause: Some(cause.to_owned()), ..problem }
     }
 
+    pub(super) fn misconfigured(faults: &str) -> Problem {
+        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", faults);
+        Problem { cause: Some(faults.to_owned()), ..problem }
+    }
+
     pub(super) fn not_ready(cause: impl fmt::Display) -> Problem {
         let detail = "not ready: the database can't be reached, or its schema is missing";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
