@@ -1,1 +1,111 @@
-//! Under construction.
+//! The native host of pgspan: PostgreSQL through deadpool-postgres on tokio, and an HTTP server for an axum router.
+//!
+//! # A program that serves no HTTP
+//!
+//! takes the driver alone, with `default-features = false` (no hyper, no axum, no clap):
+//!
+//! ```no_run
+//! use pgspan::sql;
+//!
+//! # async fn example() -> pgspan::Result<()> {
+//! let db = pgspan_server::connect("postgres://alice:secret@127.0.0.1/shop").await?;
+//! let (a, b) = (1_i64, 2_i64);
+//! let sum: i64 = db.fetch_one(sql!("SELECT {a} + {b} AS sum")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`connect`] opens no connection: the first statement does. With limits of your own take [`connect_with`]; with a pool of
+//! another size make a [`Driver`]:
+//!
+//! ```no_run
+//! # fn example() -> pgspan::Result<()> {
+//! let settings = pgspan::Settings::default();
+//! let mut pool = pgspan_server::PoolSettings::default();
+//! pool.size = 16;
+//! let url = "postgres://alice:secret@db.example.com/shop".parse()?;
+//! let driver = pgspan_server::Driver::new(&url, &settings, pool)?;
+//! let db = pgspan::connect_with(driver, settings);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A service of your own
+//!
+//! is a router with a `State<Database>`, and a `main` that hands it to `serve::serve` (feature `serve`, on by default),
+//! with `logs` and `settings` from here if you like them. The program `pgspan-server` is just that, around `pgspan_app`.
+//!
+//! # What becomes of a connection
+//!
+//! * A session that is dropped idle gives its connection back. Any other ends it: the slot is free at once, the server is
+//!   asked over a connection of its own (1 s) to cancel what may still run, then the connection is closed, and PostgreSQL
+//!   rolls back.
+//! * One that is lost, too old or unused for too long is never given out; one unused for 30 s is checked before.
+//! * Every wait for a connection has one deadline over queueing, checking and opening, and the error says which it was.
+//!
+//! # TLS
+//!
+//! [`pgspan::ConnectionUrl`] decides; nothing falls back to plain text. Trusted are the authorities in `sslrootcert`, else (and
+//! with `sslrootcert=system`) those the machine trusts. The login is bound to the TLS connection where the server offers it
+//! (`channel_binding`).
+//!
+//! # Migrations
+//!
+//! [`migrate()`] applies the application's, [`migrate::migrate_with`] yours.
+//!
+//! # Features
+//!
+//! | | |
+//! | --- | --- |
+//! | `serve` (default) | the HTTP server, settings from flags and environment, logs |
+//! | `app` (default) | what the program `pgspan-server` serves |
+
+mod backoff;
+mod dialler;
+mod driver;
+#[cfg(feature = "serve")]
+pub mod logs;
+pub mod migrate;
+mod pool;
+mod random;
+#[cfg(feature = "serve")]
+pub mod serve;
+#[cfg(feature = "serve")]
+pub mod settings;
+mod tls;
+
+use pgspan::{ConnectionUrl, Database, Result, Settings};
+
+pub use driver::{Connection, Driver};
+pub use migrate::migrate;
+pub use pool::PoolSettings;
+
+/// A database with the default settings: do it once, and clone what you get.
+///
+/// It opens no connection, so that a program starts whether or not its database is there; the first statement opens one.
+///
+/// # Errors
+///
+/// [`Kind::Config`](pgspan::Kind::Config) if the URL can't be used.
+///
+/// # Cancel safety
+///
+/// Nothing is lost.
+pub async fn connect(url: &str) -> Result<Database> {
+    connect_with(url, Settings::default()).await
+}
+
+/// A database with settings of your own.
+///
+/// # Errors
+///
+/// As [`connect`].
+///
+/// # Cancel safety
+///
+/// As [`connect`].
+pub async fn connect_with(url: &str, settings: Settings) -> Result<Database> {
+    let url: ConnectionUrl = url.parse()?;
+    let driver = Driver::new(&url, &settings, PoolSettings::default())?;
+    Ok(pgspan::connect_with(driver, settings))
+}

@@ -1,0 +1,186 @@
+//! The driver: deadpool-postgres behind pgspan's port, with one deadline over everything and a bound on who waits.
+
+use std::fmt;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Once};
+use std::time::{Duration, Instant};
+
+use deadpool::managed::{Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
+use pgspan::driver::Dialled;
+use pgspan::{ConnectionUrl, Error, Result, Settings};
+use tokio::runtime::Handle;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use crate::dialler::Dialler;
+use crate::pool::{ACQUIRE, Acquire, Opener, Place, PoolSettings, Step};
+
+/// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
+const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Connections to one database, on tokio.
+///
+/// You need it yourself only for [`pgspan::connect_with`] with pool settings of your own; [`connect`](crate::connect) does the rest.
+/// It opens no connection until one is asked for, keeps at most [`PoolSettings::size`] exclusive ones, and heals by itself:
+/// after a failed attempt to connect it pauses for 100 ms, twice as long after each further one up to 1 s, and says so
+/// once a pause in the log.
+pub struct Driver {
+    pool: Pool<Opener>,
+    waiting: Arc<AtomicUsize>,
+    settings: PoolSettings,
+    acquire_timeout: Duration,
+    started: Instant,
+    sweeping: Once,
+}
+
+impl Driver {
+    /// A driver for this database. `settings` must be those that [`pgspan::connect_with`] gets.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`](pgspan::Kind::Config) if the authorities to trust (`sslrootcert`) can't be read.
+    pub fn new(url: &ConnectionUrl, settings: &Settings, pool: PoolSettings) -> Result<Driver> {
+        let opener = Opener::new(Dialler::new(url, url.configure(settings))?, pool.clone());
+        Ok(Driver {
+            pool: Pool::builder(opener)
+                .max_size(pool.size)
+                // the one used last is warm, and those not needed become idle and are closed
+                .queue_mode(QueueMode::Lifo)
+                .build()
+                .map_err(|error| {
+                    Error::new(pgspan::Kind::Config, "the pool can't be built").with_source(error)
+                })?,
+            waiting: Arc::default(),
+            settings: pool,
+            acquire_timeout: settings.acquire_timeout,
+            started: Instant::now(),
+            sweeping: Once::new(),
+        })
+    }
+
+    async fn take(&self) -> Result<Connection> {
+        let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::new() };
+        let taken = match self.pool.timeout_get(&at_once).await {
+            Err(PoolError::Timeout(TimeoutType::Wait)) => {
+                let Some(place) = Place::take(&self.waiting, self.settings.max_waiters) else {
+                    let PoolSettings { size, max_waiters, .. } = self.settings;
+                    let text =
+                        format!("all {size} connections are in use, and {max_waiters} callers wait already");
+                    return Err(Error::unavailable(text));
+                };
+                let _ = ACQUIRE.try_with(|acquire| acquire.place.set(Some(place)));
+                self.pool.timeout_get(&Timeouts::new()).await
+            }
+            taken => taken,
+        };
+        match taken {
+            Ok(object) => Ok(Connection { object: Some(object) }),
+            Err(PoolError::Backend(error)) => Err(error),
+            Err(PoolError::Closed) => Err(Error::unavailable("the pool is closed")),
+            Err(error) => Err(Error::unavailable("the pool gave no connection").with_source(error)),
+        }
+    }
+
+    fn too_late(&self, step: Step) -> Error {
+        let (limit, size) = (self.acquire_timeout.as_millis(), self.settings.size);
+        Error::unavailable(match step {
+            Step::Wait => format!("none of the {size} connections became free within {limit} ms"),
+            Step::Check => format!("no connection within {limit} ms: an unused one did not answer"),
+            Step::Open => format!("no connection within {limit} ms: none could be opened"),
+        })
+    }
+
+    /// Closes what nobody uses any more, for as long as the driver lives.
+    fn sweep(&self) {
+        self.sweeping.call_once(|| {
+            let PoolSettings { lifetime, idle_timeout, .. } = self.settings;
+            let pause =
+                (lifetime.min(idle_timeout) / 4).clamp(Duration::from_millis(100), Duration::from_secs(30));
+            let pool = self.pool.weak();
+            tokio::spawn(async move {
+                loop {
+                    sleep(pause).await;
+                    let Some(pool) = pool.upgrade() else { return };
+                    pool.retain(|pooled, _| !pool.manager().is_over(pooled));
+                }
+            });
+        });
+    }
+}
+
+impl pgspan::Driver for Driver {
+    type Connection = Connection;
+
+    async fn acquire(&self) -> Result<Connection> {
+        self.sweep();
+        let mut taking = pin!(ACQUIRE.scope(Acquire::default(), self.take()));
+        match timeout(self.acquire_timeout, taking.as_mut()).await {
+            Ok(taken) => taken,
+            Err(_) => Err(self.too_late(taking.take_value().unwrap_or_default().step.get())),
+        }
+    }
+
+    fn recycle(&self, mut connection: Connection) {
+        if let Some(mut object) = connection.object.take() {
+            object.returned = Instant::now();
+        }
+    }
+
+    async fn dial(&self) -> Result<Dialled> {
+        let dialled = timeout(self.acquire_timeout, self.pool.manager().dial()).await;
+        dialled.unwrap_or_else(|_| Err(self.too_late(Step::Open)))
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// An exclusive connection. Dropping it ends it and frees its slot at once.
+pub struct Connection {
+    /// Empty only while being recycled or dropped.
+    object: Option<Object<Opener>>,
+}
+
+impl Deref for Connection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        match &self.object {
+            Some(object) => &object.client,
+            None => unreachable!("emptied only by `recycle`, which consumes it, and `drop`"),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(object) = self.object.take() else { return };
+        let pooled = Object::take(object);
+        // without a runtime nothing can be sent; the server sees that the client is gone by itself within a second
+        let (false, Ok(runtime)) = (pooled.client.is_closed(), Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            // what may still run can't be known here
+            let _ = timeout(CANCEL_DEADLINE, pooled.dialler.cancel(pooled.client.cancel_token())).await;
+            drop(pooled);
+        });
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}

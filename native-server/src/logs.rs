@@ -1,0 +1,164 @@
+//! Structured logs: one line a request, and never a value, whatever the filter says.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use http::Method;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
+
+use crate::serve::REQUEST_ID;
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object a line.
+    Json,
+}
+
+/// What is logged, as in `info,pgspan=debug`: a level, or levels by module (the form of `RUST_LOG`).
+#[derive(Debug)]
+pub struct Filter(EnvFilter);
+
+impl FromStr for Filter {
+    type Err = NotAFilter;
+
+    fn from_str(text: &str) -> Result<Filter, NotAFilter> {
+        EnvFilter::builder().parse(text).map(Filter).map_err(|_| NotAFilter)
+    }
+}
+
+/// The text is no filter.
+#[derive(Debug)]
+pub struct NotAFilter;
+
+impl fmt::Display for NotAFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be a level (error, warn, info, debug, trace) or levels by module, such as info,pgspan=debug")
+    }
+}
+
+impl std::error::Error for NotAFilter {}
+
+/// Sends what tracing and the `log` crate say to standard error, from now on and for the whole process. A panic is one
+/// line that says where and not what, since the message may hold a value.
+///
+/// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO. It is heard from WARN on.
+///
+/// # Errors
+///
+/// If the process sends its logs elsewhere already.
+pub fn init(format: Format, filter: Filter) -> Result<(), impl std::error::Error> {
+    let installed = subscriber(format, filter, io::stderr).try_init();
+    if installed.is_ok() {
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string);
+            tracing::error!(place, "a panic");
+        }));
+    }
+    installed
+}
+
+fn subscriber<W>(format: Format, Filter(filter): Filter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> lines::MakeWriter<'w> + Send + Sync + 'static,
+{
+    let form = lines::layer().with_writer(writer).with_ansi(false);
+    let form = match format {
+        Format::Text => form.boxed(),
+        Format::Json => form.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(filter_fn(holds_no_value)).with(form)
+}
+
+fn holds_no_value(metadata: &Metadata<'_>) -> bool {
+    let module = metadata.target().split("::").next().unwrap_or_default();
+    !matches!(module, "tokio_postgres" | "postgres_protocol") || *metadata.level() <= LevelFilter::WARN
+}
+
+/// Lets the log know which route a request took.
+pub(crate) fn with_path(router: Router) -> Router {
+    router.layer(from_fn(async |request: Request, next: Next| {
+        let path = request.extensions().get::<MatchedPath>().cloned();
+        let mut response = next.run(request).await;
+        if let Some(path) = path {
+            response.extensions_mut().insert(path);
+        }
+        response
+    }))
+}
+
+/// The line of one request.
+pub(crate) struct Line(Option<(Method, Instant)>);
+
+impl Line {
+    pub(crate) fn begin(request: &Request) -> Line {
+        Line(tracing::enabled!(Level::INFO).then(|| (request.method().clone(), Instant::now())))
+    }
+
+    /// Logs it. The route is shown and not the path, which is the caller's.
+    pub(crate) fn end(self, response: &Response) {
+        let Some((method, started)) = self.0 else { return };
+        let path = response.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
+        let status = response.status().as_u16();
+        let ms = started.elapsed().as_micros() as f64 / 1000.0;
+        tracing::info!(%method, path, status, ms, request_id = id, "request");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn values_that_tokio_postgres_logs_are_never_shown_whatever_the_filter_says() {
+        let written = Written::default();
+        let writer = written.clone();
+        let filter = "trace,tokio_postgres=trace,tokio_postgres::query=trace".parse().unwrap();
+        subscriber(Format::Json, filter, move || writer.clone()).init();
+        log::debug!(target: "tokio_postgres::query", "parameters: CANARY");
+        log::info!(target: "tokio_postgres::connection", "NOTICE: CANARY");
+        tracing::debug!(target: "tokio_postgres", "CANARY");
+        log::warn!(target: "tokio_postgres::connection", "a warning");
+        tracing::debug!("ours");
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("CANARY") && text.contains("a warning") && text.contains("ours"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        assert!("info,pgspan=debug".parse::<Filter>().is_ok());
+        assert!("=,=".parse::<Filter>().is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! The program: `pgspan-server serve` and `pgspan-server migrate`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pgspan::Error;
+use pgspan_app::{Options, Writes};
+use pgspan_server::settings::{Arguments, Cli, Command, Settings};
+use pgspan_server::{Driver, logs, migrate, serve};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+const FAILED: u8 = 1;
+const BAD_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse_arguments(&error),
+    };
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &[format!("the runtime can't start: {error}")]),
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(arguments) => run_server(&arguments).await,
+            Command::Migrate { database, status } => match database.url() {
+                Ok(url) if status => show_status(&url).await,
+                Ok(url) => run_migrations(&url).await,
+                Err(fault) => fail(BAD_SETTINGS, &[fault]),
+            },
+            _ => fail(FAILED, &["this command is not known"]),
+        }
+    });
+    runtime.shutdown_background();
+    code
+}
+
+async fn run_server(arguments: &Arguments) -> ExitCode {
+    let (settings, writes) = match settings(arguments) {
+        Ok(settings) => settings,
+        Err(faults) => return fail(BAD_SETTINGS, &faults),
+    };
+    if let Err(error) = logs::init(settings.log_format, settings.log_filter) {
+        return fail(FAILED, &[error]);
+    }
+    let (shutdown, listener) = match (on_signal(), TcpListener::bind(settings.listen).await) {
+        (Ok(shutdown), Ok(listener)) => (shutdown, listener),
+        (Err(error), _) => return fail(FAILED, &[format!("signals can't be handled: {error}")]),
+        (_, Err(error)) => {
+            return fail(
+                BAD_SETTINGS,
+                &[format!("LISTEN_ADDR: {} can't be listened on: {error}", settings.listen)],
+            );
+        }
+    };
+    let driver = match Driver::new(&settings.database, &settings.limits, settings.pool) {
+        Ok(driver) => driver,
+        Err(fault) => return fail(BAD_SETTINGS, &[fault]),
+    };
+    let db = pgspan::connect_with(driver, settings.limits);
+    let router = pgspan_app::router(db, Options { writes, request_timeout: settings.request_timeout });
+    tracing::info!(address = %settings.listen, "listening");
+    match serve::serve(listener, router, serve::Options::default(), shutdown).await {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(FAILED, &[error]),
+    }
+}
+
+/// Everything that can be wrong, at once.
+fn settings(arguments: &Arguments) -> Result<(Settings, Writes), Vec<Error>> {
+    let settings = arguments.settings()?;
+    let writes = Writes::from_settings(settings.api_token.as_deref(), settings.allow_anonymous_writes);
+    let writes = writes.map_err(|fault| vec![fault])?;
+    Ok((settings, writes))
+}
+
+/// Done at the first SIGTERM or Ctrl-C. A second one ends the process at once.
+fn on_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        next(&mut terminate, &mut interrupt).await;
+        tokio::spawn(async move {
+            let code = next(&mut terminate, &mut interrupt).await;
+            std::process::exit(code)
+        });
+    })
+}
+
+/// The exit code that goes with the signal that comes: 128 and its number.
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = terminate.recv() => 143,
+        _ = interrupt.recv() => 130,
+    }
+}
+
+async fn run_migrations(url: &str) -> ExitCode {
+    match migrate::migrate(url).await {
+        Ok(applied) if applied.is_empty() => println!("nothing to apply"),
+        Ok(applied) => applied.iter().for_each(|name| println!("applied {name}")),
+        Err(error) => return fail(FAILED, &[error]),
+    }
+    ExitCode::SUCCESS
+}
+
+async fn show_status(url: &str) -> ExitCode {
+    let statuses = match migrate::status(url).await {
+        Ok(statuses) => statuses,
+        Err(error) => return fail(FAILED, &[error]),
+    };
+    for migrate::Status { version, name, applied, known, altered } in statuses {
+        let applied = applied.map_or("not applied".to_owned(), |time| format!("applied {time} UTC"));
+        let note = match (known, altered) {
+            (false, _) => ", unknown to this program",
+            (true, true) => ", ALTERED since",
+            (true, false) => "",
+        };
+        println!("{version:04} {name}: {applied}{note}");
+    }
+    ExitCode::SUCCESS
+}
+
+/// Help, or what is wrong with the arguments; not the arguments themselves if they may hold a URL with a password.
+fn refuse_arguments(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && error.to_string().contains("://") {
+        return fail(BAD_SETTINGS, &["an argument is not known: see pgspan-server --help"]);
+    }
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::SUCCESS }
+}
+
+fn fail(code: u8, reasons: &[impl std::fmt::Display]) -> ExitCode {
+    for reason in reasons {
+        eprintln!("pgspan-server: {reason}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,282 @@
+//! Migrations: numbered SQL, each applied once, in a transaction of its own.
+//!
+//! Plain SQL in the simple protocol, on a connection of its own, without the limits of [`pgspan::Settings`]: a migration
+//! may take its time. Two that run at once take turns (`pg_advisory_xact_lock`; it works behind a transaction pooler too).
+//! Which were applied is in the table `pgspan_migrations`, with the SHA-256 of their text.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pgspan::{ConnectionUrl, Error, Kind, Result};
+use sha2::{Digest, Sha256};
+use tokio::time::timeout;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::dialler::Dialler;
+use crate::tls;
+
+/// One step of a schema.
+///
+/// Its SQL must not begin or end a transaction, and can't hold what PostgreSQL refuses in one
+/// (`CREATE INDEX CONCURRENTLY`). Once applied it must never change: write another.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// Migrations are applied in the order of their versions.
+    pub version: i64,
+    /// What it is for, in a word or two.
+    pub name: &'static str,
+    /// The statements.
+    pub sql: &'static str,
+}
+
+/// What is known of one migration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its number.
+    pub version: i64,
+    /// Its name, as the program has it, else as the database does.
+    pub name: String,
+    /// When it was applied (UTC), if it was.
+    pub applied: Option<String>,
+    /// Whether the program knows it; one that it does not know was applied by a newer program.
+    pub known: bool,
+    /// Whether the program's text is another than the one that was applied.
+    pub altered: bool,
+}
+
+/// The application's, from the folder `migrations/`.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "users", sql: include_str!("../../migrations/0001_users.sql") }];
+
+/// Applies what of [`MIGRATIONS`] is not applied yet, and says which those were.
+///
+/// # Errors
+///
+/// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached, [`Kind::Refused`] if an
+/// applied migration was altered since, [`Kind::Server`] if one fails; those before it stay applied.
+///
+/// # Cancel safety
+///
+/// Dropping the future rolls back the migration that is being applied; those before it stay.
+pub async fn migrate(url: &str) -> Result<Vec<&'static str>> {
+    migrate_with(url, MIGRATIONS).await
+}
+
+/// Applies migrations of your own; otherwise as [`migrate`].
+///
+/// # Errors
+///
+/// As [`migrate`].
+///
+/// # Cancel safety
+///
+/// As [`migrate`].
+pub async fn migrate_with(url: &str, migrations: &[Migration]) -> Result<Vec<&'static str>> {
+    let client = connect(url).await?;
+    let mut applied = Vec::new();
+    for migration in in_order(migrations)? {
+        if apply(&client, migration).await? {
+            applied.push(migration.name);
+        }
+    }
+    Ok(applied)
+}
+
+/// What of [`MIGRATIONS`] is applied, and what is not. It changes nothing.
+///
+/// # Errors
+///
+/// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached, [`Kind::Server`] if it
+/// refuses to answer.
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn status(url: &str) -> Result<Vec<Status>> {
+    status_with(url, MIGRATIONS).await
+}
+
+/// What of your own migrations is applied; otherwise as [`status`].
+///
+/// # Errors
+///
+/// As [`status`].
+///
+/// # Cancel safety
+///
+/// It only reads.
+pub async fn status_with(url: &str, migrations: &[Migration]) -> Result<Vec<Status>> {
+    let client = connect(url).await?;
+    let rows = recorded(&client, None).await?;
+    let mut rows: BTreeMap<i64, Recorded> = rows.into_iter().map(|row| (row.version, row)).collect();
+    let mut all = Vec::new();
+    for Migration { version, name, sql } in in_order(migrations)? {
+        let row = rows.remove(version);
+        let altered = row.as_ref().is_some_and(|row| row.checksum != digest(sql));
+        let applied = row.map(|row| row.applied);
+        all.push(Status { version: *version, name: (*name).to_owned(), applied, known: true, altered });
+    }
+    all.extend(rows.into_values().map(|Recorded { version, name, applied, .. }| Status {
+        version,
+        name,
+        applied: Some(applied),
+        known: false,
+        altered: false,
+    }));
+    all.sort_by_key(|status| status.version);
+    Ok(all)
+}
+
+/// Any number will do; it must only be the same for all.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(7310579619325830465)";
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS pgspan_migrations (
+    version    bigint PRIMARY KEY,
+    name       text NOT NULL,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn connect(url: &str) -> Result<Client> {
+    let url: ConnectionUrl = url.parse()?;
+    let mut config = url.postgres().clone();
+    config.application_name(config.get_application_name().unwrap_or("pgspan migrate").to_owned());
+    let dialler = Dialler::new(&url, config)?;
+    match timeout(CONNECT_TIMEOUT, dialler.open()).await {
+        Ok(Ok(opened)) => Ok(opened.client),
+        Ok(Err(error)) if error.as_db_error().is_some() => Err(Error::connect(error)),
+        Ok(Err(error)) => {
+            Err(Error::unavailable(format!("could not connect: {}", tls::reason(&error))).with_source(error))
+        }
+        Err(_) => {
+            Err(Error::unavailable(format!("could not connect within {} s", CONNECT_TIMEOUT.as_secs())))
+        }
+    }
+}
+
+/// Applies it unless it is; false if it was.
+async fn apply(client: &Client, migration: &Migration) -> Result<bool> {
+    let Migration { version, name, sql } = migration;
+    let checksum = digest(sql);
+    // an error leaves the transaction open, and the connection's end rolls it back
+    run(client, "BEGIN ISOLATION LEVEL READ COMMITTED", "begin").await?;
+    run(client, LOCK, "wait for another migration").await?;
+    if let Some(known) = recorded(client, Some(*version)).await?.first() {
+        if known.checksum != checksum {
+            let text = format!(
+                "migration {version:04} ({name}) was altered after it was applied: restore it, and write another"
+            );
+            return Err(Error::new(Kind::Refused, text));
+        }
+        run(client, "COMMIT", "end").await?;
+        return Ok(false);
+    }
+    run(client, TABLE, "create the table pgspan_migrations").await?;
+    run(client, sql, &format!("apply migration {version:04} ({name})")).await?;
+    let insert = "INSERT INTO pgspan_migrations (version, name, checksum) VALUES ($1, $2, $3)";
+    let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(version, Type::INT8), (name, Type::TEXT), (&checksum, Type::TEXT)];
+    client.execute_typed(insert, &values).await.map_err(|error| failed("record a migration", error))?;
+    run(client, "COMMIT", "commit").await?;
+    Ok(true)
+}
+
+struct Recorded {
+    version: i64,
+    name: String,
+    checksum: String,
+    applied: String,
+}
+
+/// What the table holds; nothing where there is no table.
+async fn recorded(client: &Client, version: Option<i64>) -> Result<Vec<Recorded>> {
+    let failed = |error| failed("read which migrations are applied", error);
+    let exists = client.query_typed_one("SELECT to_regclass('pgspan_migrations') IS NOT NULL", &[]).await;
+    if !exists.and_then(|row| row.try_get(0)).map_err(failed)? {
+        return Ok(Vec::new());
+    }
+    let select =
+        "SELECT version, name, checksum, to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+        FROM pgspan_migrations WHERE version = coalesce($1, version) ORDER BY version";
+    let rows = client.query_typed(select, &[(&version, Type::INT8)]).await.map_err(failed)?;
+    let read = |row: tokio_postgres::Row| {
+        Ok(Recorded {
+            version: row.try_get(0)?,
+            name: row.try_get(1)?,
+            checksum: row.try_get(2)?,
+            applied: row.try_get(3)?,
+        })
+    };
+    rows.into_iter().map(read).collect::<Result<_, _>>().map_err(failed)
+}
+
+async fn run(client: &Client, sql: &str, what: &str) -> Result<()> {
+    client.batch_execute(sql).await.map_err(|error| failed(what, error))
+}
+
+/// The server's primary message is shown, since it speaks of the schema; DETAIL, which quotes rows, is not.
+fn failed(what: &str, error: tokio_postgres::Error) -> Error {
+    let why = match error.as_db_error() {
+        Some(db) => format!("{} ({})", db.message(), db.code().code()),
+        None => tls::reason(&error),
+    };
+    Error::new(Kind::Server, format!("could not {what}: {why}"))
+}
+
+/// Line ends do not count: a checkout may change them.
+fn digest(sql: &str) -> String {
+    let digest = Sha256::digest(sql.replace("\r\n", "\n"));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn in_order(migrations: &[Migration]) -> Result<Vec<&Migration>> {
+    let mut sorted: Vec<&Migration> = migrations.iter().collect();
+    sorted.sort_by_key(|migration| migration.version);
+    for pair in sorted.windows(2) {
+        if let [one, other] = pair
+            && one.version == other.version
+        {
+            return Err(Error::new(Kind::Config, format!("two migrations have the version {}", one.version)));
+        }
+    }
+    Ok(sorted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_migrations_are_those_in_the_folder() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let embedded: Vec<String> = MIGRATIONS
+            .iter()
+            .map(|Migration { version, name, .. }| format!("{version:04}_{name}.sql"))
+            .collect();
+        assert_eq!(embedded, files);
+    }
+
+    #[test]
+    fn a_migrations_checksum_does_not_depend_on_line_ends() {
+        assert_eq!(digest("a\r\nb"), digest("a\nb"));
+        assert_ne!(digest("a\nb"), digest("a b"));
+    }
+
+    #[test]
+    fn migrations_are_applied_in_order_and_no_version_twice() {
+        let one = |version| Migration { version, name: "", sql: "" };
+        let order = [one(2), one(1)];
+        let versions: Vec<i64> =
+            in_order(&order).unwrap().iter().map(|migration| migration.version).collect();
+        assert_eq!(versions, [1, 2]);
+        assert_eq!(in_order(&[one(1), one(1)]).unwrap_err().kind(), Kind::Config);
+    }
+}
