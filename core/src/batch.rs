@@ -181,7 +181,11 @@ impl Session {
             Some(error) => Err(error),
             None if outcomes.len() < statements.len() => {
                 let stakes = statements.iter().skip(outcomes.len()).map(|sql| stake(depth, sql));
-                let stake = if stakes.into_iter().any(|stake| stake == Stake::Commit) { Stake::Commit } else { Stake::Nothing };
+                let stake = if stakes.into_iter().any(|stake| stake == Stake::Commit) {
+                    Stake::Commit
+                } else {
+                    Stake::Nothing
+                };
                 Err(Error::deadline(stake).at(outcomes.len()))
             }
             None => Ok(Results(outcomes)),
@@ -228,7 +232,9 @@ impl Session {
         let result = match (opened, failure, committed) {
             (Err(error), _, _) if error.is_outcome_unknown() => Err(error),
             // lost before BEGIN was answered: all that was written behind it may have been carried out
-            (Err(_), _, _) if self.account.broken => Err(Error::new(stake_kind(stake), "the connection was lost")),
+            (Err(_), _, _) if self.account.broken => {
+                Err(Error::new(stake_kind(stake), "the connection was lost"))
+            }
             (Err(error), _, _) => Err(error),
             (Ok(()), Some((position, error)), _) => {
                 let definite = Verdict::of(&error) == Verdict::Definite;

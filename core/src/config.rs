@@ -103,7 +103,9 @@ impl Settings {
             read.fault("DATABASE_RECYCLE: discard-all has no meaning behind a transaction pooler");
         }
         if settings.lock_timeout > settings.statement_timeout {
-            read.fault("LOCK_TIMEOUT_MS: must not be above STATEMENT_TIMEOUT_MS, which would end the wait first");
+            read.fault(
+                "LOCK_TIMEOUT_MS: must not be above STATEMENT_TIMEOUT_MS, which would end the wait first",
+            );
         }
         match read.faults.is_empty() {
             true => Ok(settings),
@@ -299,7 +301,8 @@ impl FromStr for ConnectionUrl {
         let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
         let mut postgres = tokio_postgres::Config::from_str(&plain).map_err(|error| {
             // the parser names the key it does not know, and never a value
-            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+            let cause =
+                std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
             let cause = if cause.contains("unknown option") { cause } else { String::new() };
             fault(&format!("can't be parsed{cause}"))
         })?;
@@ -316,7 +319,9 @@ impl FromStr for ConnectionUrl {
             Some("verify-ca") => Tls::VerifyCa,
             Some("disable") if local => Tls::Disable,
             Some("disable") => {
-                return Err(fault("sslmode=disable would send everything in plain text over the network: use verify-full"));
+                return Err(fault(
+                    "sslmode=disable would send everything in plain text over the network: use verify-full",
+                ));
             }
             Some("prefer" | "allow") => {
                 return Err(fault(

@@ -24,7 +24,8 @@ pub struct CopyIn<'s> {
 impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyIn<'s>> {
         let sql = Sql::new(statement);
-        let sink = session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_in(sql.text()))).await?;
+        let sink =
+            session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_in(sql.text()))).await?;
         Ok(CopyIn { session, sink: Box::pin(sink) })
     }
 
@@ -75,7 +76,8 @@ pub struct CopyOut<'s> {
 impl<'s> CopyOut<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyOut<'s>> {
         let sql = Sql::new(statement);
-        let stream = session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_out(sql.text()))).await?;
+        let stream =
+            session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_out(sql.text()))).await?;
         Ok(CopyOut { session, stream: Box::pin(stream), over: false })
     }
 
@@ -110,7 +112,9 @@ impl Session {
         F: for<'c> FnOnce(&'c Client, &'c Sql<'c>) -> Sent<'c, T>,
     {
         if !sql.is_copy() {
-            return Err(Error::refused("only COPY can be copied: use execute or fetch_all for other statements"));
+            return Err(Error::refused(
+                "only COPY can be copied: use execute or fetch_all for other statements",
+            ));
         }
         self.start(depth, sql, Stake::Nothing, start).await
     }

@@ -177,8 +177,10 @@ impl Error {
         match self.kind() {
             Kind::Unavailable | Kind::Timeout => true,
             Kind::Server => self.sqlstate().is_some_and(|code| {
-                matches!(code.code(), "40001" | "40P01" | "55P03" | "57014" | "25006" | "57P01" | "57P02" | "57P03")
-                    || matches!(code.code().get(..2), Some("08" | "53"))
+                matches!(
+                    code.code(),
+                    "40001" | "40P01" | "55P03" | "57014" | "25006" | "57P01" | "57P02" | "57P03"
+                ) || matches!(code.code().get(..2), Some("08" | "53"))
             }),
             _ => false,
         }

@@ -42,7 +42,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 impl Listener {
     pub(crate) async fn open(db: Database, channel: &str) -> Result<Listener> {
         if db.settings().pooler.is_some() {
-            return Err(Error::refused("a transaction pooler can't carry notifications: listen on a direct connection"));
+            return Err(Error::refused(
+                "a transaction pooler can't carry notifications: listen on a direct connection",
+            ));
         }
         let listen = Sql::new(format!("LISTEN {}", quote_identifier(channel)));
         let mut listener = Listener { db, listen, connection: None, pause: FIRST_PAUSE };
@@ -87,7 +89,8 @@ impl Listener {
         let late = |_| Error::unavailable("no connection was opened in time");
         let dial = self.db.within(self.db.settings().acquire_timeout, self.db.port().dial());
         let dialled = dial.await.map_err(late)??;
-        let listen = self.db.within(self.db.settings().statement_deadline(), perform(&dialled.client, &self.listen));
+        let listen =
+            self.db.within(self.db.settings().statement_deadline(), perform(&dialled.client, &self.listen));
         listen.await.map_err(late)?.map_err(|error| Error::answer(error, Stake::Nothing))?;
         Ok(dialled)
     }

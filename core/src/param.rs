@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::types::{ToSql, Type};
 use serde::Serialize;
 pub use tokio_postgres::types::Json;
-use crate::types::{ToSql, Type};
 
 /// A value that can stand in the braces of [`sql!`](crate::sql).
 ///

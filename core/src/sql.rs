@@ -145,8 +145,12 @@ fn effect(text: &str) -> Result<Effect> {
         "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" => refuse("use session.transaction()"),
         "SAVEPOINT" | "RELEASE" => refuse("use transaction.savepoint(name) after session.transaction()"),
         "COPY" => refuse("use transaction.copy_in(…) or transaction.copy_out(…) after session.transaction()"),
-        "PREPARE" if words.next_upper() == "TRANSACTION" => refuse("session.transaction() has no second phase"),
-        "PREPARE" | "DEALLOCATE" | "LISTEN" | "UNLISTEN" | "DISCARD" | "LOAD" | "RESET" => Ok(Effect::SessionState),
+        "PREPARE" if words.next_upper() == "TRANSACTION" => {
+            refuse("session.transaction() has no second phase")
+        }
+        "PREPARE" | "DEALLOCATE" | "LISTEN" | "UNLISTEN" | "DISCARD" | "LOAD" | "RESET" => {
+            Ok(Effect::SessionState)
+        }
         "SET" => Ok(match words.next_upper().as_str() {
             "LOCAL" | "CONSTRAINTS" | "TRANSACTION" => Effect::None,
             _ => Effect::SessionState,
@@ -182,7 +186,9 @@ impl Words<'_> {
 
     fn skip(&mut self) {
         loop {
-            let text = self.0.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(' || c == '\u{b}');
+            let text = self
+                .0
+                .trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '(' || c == '\u{b}');
             self.0 = if let Some(comment) = text.strip_prefix("--") {
                 comment.split_once(['\n', '\r']).map_or("", |(_, rest)| rest)
             } else if let Some(comment) = text.strip_prefix("/*") {
@@ -222,9 +228,22 @@ mod tests {
     #[test]
     fn transaction_control_is_refused_with_what_to_use_instead() {
         for text in [
-            "BEGIN", "begin;", " start transaction", "COMMIT", "end", "ROLLBACK TO a", "abort", "SAVEPOINT a",
-            "RELEASE a", "PREPARE TRANSACTION 'x'", "-- a\nCOMMIT", "/* a /* b */ */ COMMIT", ";;COMMIT",
-            "COMMIT PREPARED 'x'", "COPY users FROM STDIN", "\t/**/begin",
+            "BEGIN",
+            "begin;",
+            " start transaction",
+            "COMMIT",
+            "end",
+            "ROLLBACK TO a",
+            "abort",
+            "SAVEPOINT a",
+            "RELEASE a",
+            "PREPARE TRANSACTION 'x'",
+            "-- a\nCOMMIT",
+            "/* a /* b */ */ COMMIT",
+            ";;COMMIT",
+            "COMMIT PREPARED 'x'",
+            "COPY users FROM STDIN",
+            "\t/**/begin",
         ] {
             let error = Sql::new(text).check().unwrap_err();
             assert_eq!(error.kind(), crate::Kind::Refused, "{text}");
@@ -235,16 +254,35 @@ mod tests {
     #[test]
     fn what_changes_the_session_is_told_from_what_does_not() {
         for text in [
-            "SET timezone = 'UTC'", "set session x = 1", "LISTEN a", "PREPARE a AS SELECT 1", "CREATE TEMP TABLE a()",
-            "create or replace temporary view a as select 1", "DISCARD ALL", "RESET ALL", "DEALLOCATE a",
-            "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+            "SET timezone = 'UTC'",
+            "set session x = 1",
+            "LISTEN a",
+            "PREPARE a AS SELECT 1",
+            "CREATE TEMP TABLE a()",
+            "create or replace temporary view a as select 1",
+            "DISCARD ALL",
+            "RESET ALL",
+            "DEALLOCATE a",
+            "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
         ] {
             assert_eq!(Sql::new(text).check().unwrap(), Effect::SessionState, "{text}");
         }
         for text in [
-            "SELECT 1", "SET LOCAL timezone = 'UTC'", "SET CONSTRAINTS ALL DEFERRED", "CREATE TABLE a()",
-            "create or replace view a as select 1", "DECLARE c CURSOR FOR SELECT 1", "", "()", "/* unclosed", "--",
-            "SET TRANSACTION READ ONLY", "WITH a AS (SELECT 1) SELECT 1", "endless()", "INSERT INTO commit VALUES (1)",
+            "SELECT 1",
+            "SET LOCAL timezone = 'UTC'",
+            "SET CONSTRAINTS ALL DEFERRED",
+            "CREATE TABLE a()",
+            "create or replace view a as select 1",
+            "DECLARE c CURSOR FOR SELECT 1",
+            "",
+            "()",
+            "/* unclosed",
+            "--",
+            "SET TRANSACTION READ ONLY",
+            "WITH a AS (SELECT 1) SELECT 1",
+            "endless()",
+            "INSERT INTO commit VALUES (1)",
         ] {
             assert_eq!(Sql::new(text).check().unwrap(), Effect::None, "{text}");
         }

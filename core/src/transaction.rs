@@ -56,7 +56,9 @@ impl<'s> Transaction<'s> {
         let dry_run = block.options().is_some_and(|options| options.force_rollback);
         if let Some(cause) = &block.failed {
             let cause = cause.as_ref().map_or(String::new(), |code| format!(" ({})", code.code()));
-            let error = format!("a statement of this transaction had failed{cause}, so it was rolled back, not committed");
+            let error = format!(
+                "a statement of this transaction had failed{cause}, so it was rolled back, not committed"
+            );
             let _ = self.undo().await; // either way nothing of it is stored
             return Err(Error::new(Kind::RolledBack, error));
         }
@@ -122,7 +124,10 @@ impl<'s> Transaction<'s> {
     /// # Cancel safety
     ///
     /// Dropping the stream before its end closes the connection, which rolls this transaction back.
-    pub async fn fetch_stream<'t, 'q, T: FromRow>(&'t mut self, sql: impl Into<Sql<'q>>) -> Result<Rows<'t, T>> {
+    pub async fn fetch_stream<'t, 'q, T: FromRow>(
+        &'t mut self,
+        sql: impl Into<Sql<'q>>,
+    ) -> Result<Rows<'t, T>> {
         let sql = sql.into();
         Rows::open(self.session, self.depth + 1, &sql).await
     }
@@ -296,7 +301,9 @@ impl TransactionOptions {
     /// The statement behind BEGIN. Not part of it: what is pipelined behind a failed BEGIN would commit by itself,
     /// while a failed SET TRANSACTION fails the block.
     pub(crate) fn set_transaction(&self) -> Option<String> {
-        let mode = |set: Option<bool>, yes: &'static str, no: &'static str| set.map(|set| if set { yes } else { no });
+        let mode = |set: Option<bool>, yes: &'static str, no: &'static str| {
+            set.map(|set| if set { yes } else { no })
+        };
         let isolation = self.isolation.map(|level| match level {
             Isolation::ReadCommitted => "ISOLATION LEVEL READ COMMITTED",
             Isolation::RepeatableRead => "ISOLATION LEVEL REPEATABLE READ",
@@ -339,7 +346,9 @@ impl FromStr for TransactionId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<TransactionId> {
-        let id = text.parse().map_err(|_| Error::new(Kind::Parameter, "a transaction id is a number below 2^64"))?;
+        let id = text
+            .parse()
+            .map_err(|_| Error::new(Kind::Parameter, "a transaction id is a number below 2^64"))?;
         Ok(TransactionId(id))
     }
 }
@@ -365,7 +374,8 @@ mod tests {
     #[test]
     fn options_that_are_not_set_are_left_to_the_server() {
         assert_eq!(TransactionOptions::new().set_transaction(), None);
-        let options = TransactionOptions::new().isolation(Isolation::Serializable).read_only(true).deferrable(false);
+        let options =
+            TransactionOptions::new().isolation(Isolation::Serializable).read_only(true).deferrable(false);
         assert_eq!(
             options.set_transaction().unwrap(),
             "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, NOT DEFERRABLE"

@@ -158,10 +158,11 @@ impl SocketDriver {
         let stream = dial(&self.url)?;
         let config = self.url.configure(&self.settings);
         let connecting = Box::pin(config.connect_raw(stream, RuntimeTls));
-        let (client, connection) = match select(connecting, Box::pin(sleep(self.settings.acquire_timeout))).await {
-            Either::Left((connected, _)) => connected.map_err(Error::connect)?,
-            Either::Right(_) => return Err(Error::unavailable("connecting took too long")),
-        };
+        let (client, connection) =
+            match select(connecting, Box::pin(sleep(self.settings.acquire_timeout))).await {
+                Either::Left((connected, _)) => connected.map_err(Error::connect)?,
+                Either::Right(_) => return Err(Error::unavailable("connecting took too long")),
+            };
         let cancel = Cancel { token: client.cancel_token(), url: self.url.clone() };
         let (task, notifications) = drive(connection);
         let (end, ended) = oneshot::channel::<()>();

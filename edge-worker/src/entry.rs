@@ -30,6 +30,7 @@ async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response>
 fn options(env: &Env) -> std::result::Result<Options, Vec<Error>> {
     let lookup = lookup(env);
     let anonymous = lookup("ALLOW_ANONYMOUS_WRITES").is_some_and(|value| value == "true");
-    let writes = Writes::from_settings(lookup("API_TOKEN").as_deref(), anonymous).map_err(|fault| vec![fault])?;
+    let writes =
+        Writes::from_settings(lookup("API_TOKEN").as_deref(), anonymous).map_err(|fault| vec![fault])?;
     Ok(Options { writes, ..Options::default() })
 }

@@ -38,11 +38,15 @@ fn check(url: &ConnectionUrl) -> Option<&'static str> {
         _ => return Some("DATABASE_URL: a Worker connects to one host"),
     }
     match (url.tls(), url.root_cert(), url.channel_binding()) {
-        (Tls::VerifyCa, _, _) => Some("DATABASE_URL: the runtime verifies names too: use sslmode=verify-full"),
-        (_, Some(_), _) => Some("DATABASE_URL: the runtime trusts the public authorities alone, so sslrootcert can't be used"),
-        (_, _, ChannelBinding::Require) => {
-            Some("DATABASE_URL: the runtime does not tell its TLS channel, so channel_binding=require can't be used")
+        (Tls::VerifyCa, _, _) => {
+            Some("DATABASE_URL: the runtime verifies names too: use sslmode=verify-full")
         }
+        (_, Some(_), _) => Some(
+            "DATABASE_URL: the runtime trusts the public authorities alone, so sslrootcert can't be used",
+        ),
+        (_, _, ChannelBinding::Require) => Some(
+            "DATABASE_URL: the runtime does not tell its TLS channel, so channel_binding=require can't be used",
+        ),
         _ => None,
     }
 }

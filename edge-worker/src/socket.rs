@@ -19,8 +19,11 @@ impl Stream {
     /// Starts connecting; the first read or write waits for it.
     pub(crate) fn connect(host: &str, port: u16, tls: bool) -> io::Result<Stream> {
         let transport = if tls { SecureTransport::StartTls } else { SecureTransport::Off };
-        let socket = Socket::builder().secure_transport(transport).connect(host.trim_matches(['[', ']']), port);
-        socket.map(|socket| Stream(Some(socket))).map_err(|_| io::Error::other("the runtime refused to connect"))
+        let socket =
+            Socket::builder().secure_transport(transport).connect(host.trim_matches(['[', ']']), port);
+        socket
+            .map(|socket| Stream(Some(socket)))
+            .map_err(|_| io::Error::other("the runtime refused to connect"))
     }
 
     fn poll(
@@ -45,7 +48,11 @@ impl Drop for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.poll(|socket| socket.poll_read(cx, buf).map_ok(|()| 0)).map_ok(|_| ())
     }
 }

@@ -32,7 +32,8 @@ pub struct Page {
 ///
 /// All are stored or none.
 pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>> {
-    let inserts = names.iter().map(|name| sql!("INSERT INTO users (name) VALUES ({name}) RETURNING id, name"));
+    let inserts =
+        names.iter().map(|name| sql!("INSERT INTO users (name) VALUES ({name}) RETURNING id, name"));
     let mut results = session.batch(inserts).atomic().await?;
     (0..results.len()).map(|position| results.fetch_one(position)).collect()
 }
@@ -48,7 +49,8 @@ pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>
 /// It only reads.
 pub async fn list(db: &Database, after: i64, limit: u16) -> Result<Page> {
     let one_more = i64::from(limit) + 1;
-    let page = sql!("SELECT id, name FROM users WHERE id > {after} ORDER BY id LIMIT {one_more}").reads_only();
+    let page =
+        sql!("SELECT id, name FROM users WHERE id > {after} ORDER BY id LIMIT {one_more}").reads_only();
     let mut users: Vec<User> = db.fetch_all(page).await?;
     let more = users.len() > usize::from(limit);
     users.truncate(usize::from(limit));

@@ -105,7 +105,8 @@ impl Shared {
     fn least_loaded(&self) -> (Option<Arc<Connection>>, bool) {
         let mut open = self.lock();
         open.retain(|connection| connection.is_good());
-        let least = open.iter().min_by_key(|connection| connection.in_flight.load(Ordering::Relaxed)).cloned();
+        let least =
+            open.iter().min_by_key(|connection| connection.in_flight.load(Ordering::Relaxed)).cloned();
         (least, open.len() < self.most)
     }
 

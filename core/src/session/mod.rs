@@ -79,7 +79,10 @@ impl Session {
     /// # Cancel safety
     ///
     /// Dropping the stream before its end, or the future, closes the connection: the server would go on sending.
-    pub async fn fetch_stream<'s, 'q, T: FromRow>(&'s mut self, sql: impl Into<Sql<'q>>) -> Result<Rows<'s, T>> {
+    pub async fn fetch_stream<'s, 'q, T: FromRow>(
+        &'s mut self,
+        sql: impl Into<Sql<'q>>,
+    ) -> Result<Rows<'s, T>> {
         let sql = sql.into();
         Rows::open(self, 0, &sql).await
     }
@@ -138,7 +141,9 @@ impl Session {
 
     /// Writes statements at once and awaits their answers in order. On a deadline the answers that came are given.
     pub(crate) async fn flight(&mut self, statements: &[&Sql<'_>]) -> Result<Flight> {
-        let Some(lease) = &self.lease else { return Err(Error::new(Kind::Unusable, "the session is closed")) };
+        let Some(lease) = &self.lease else {
+            return Err(Error::new(Kind::Unusable, "the session is closed"));
+        };
         // From here on, dropping this future leaves the count behind, and so ends the connection.
         self.account.unanswered += statements.len();
         self.account.mark_begun();
@@ -192,7 +197,8 @@ impl Session {
     /// Undoes the blocks beyond `depth`, whose guards are gone. Nothing is awaited: what follows on this connection is
     /// answered after it.
     pub(crate) fn settle(&mut self, depth: usize) {
-        let undo = self.account.blocks.drain(depth.min(self.account.blocks.len())..).find(|block| block.begun);
+        let undo =
+            self.account.blocks.drain(depth.min(self.account.blocks.len())..).find(|block| block.begun);
         let Some(undo) = undo else { return };
         if self.account.check().is_err() {
             return; // the connection will be closed, which undoes everything

@@ -79,9 +79,8 @@ impl<'s, T: FromRow> Rows<'s, T> {
             }
             Poll::Pending => {
                 let db = &self.session.db;
-                let deadline = self
-                    .deadline
-                    .get_or_insert_with(|| db.sleep_within(db.settings().statement_deadline()));
+                let deadline =
+                    self.deadline.get_or_insert_with(|| db.sleep_within(db.settings().statement_deadline()));
                 match deadline.as_mut().poll(cx) {
                     Poll::Ready(()) => Poll::Ready(Some(Err(Error::deadline(self.stake)))),
                     Poll::Pending => Poll::Pending,
@@ -109,7 +108,9 @@ impl Session {
     {
         let checked = if sql.is_copy() { &[] } else { std::slice::from_ref(sql) };
         let opening = self.prepare(depth, checked)?;
-        let Some(lease) = &self.lease else { return Err(Error::new(Kind::Unusable, "the session is closed")) };
+        let Some(lease) = &self.lease else {
+            return Err(Error::new(Kind::Unusable, "the session is closed"));
+        };
         self.account.unanswered += opening.len() + 1;
         self.account.mark_begun();
         let client = lease.client();

@@ -38,7 +38,9 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     if let (round_trips @ 1.., waited) = db.round_trips() {
         let millis = waited.as_secs_f64() * 1000.0;
         let timing = format!("db;dur={millis:.3};desc=\"{round_trips} round trips\"");
-        response.headers_mut().extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));
+        response
+            .headers_mut()
+            .extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));
     }
     response
 }

@@ -83,16 +83,15 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
 
 /// Reads a body, at most 256 KiB of it, within the request's deadline.
 pub(super) async fn read_body(db: &Database, request: Request) -> Result<Bytes, Problem> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > BODY_BYTES as u64) {
         return Err(Problem::too_large());
     }
     let body = Limited::new(request.into_body(), BODY_BYTES).collect();
     match db.until_deadline(body).await? {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::too_large())
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large()),
         Err(_) => Err(Problem::malformed("the body broke off")),
     }
 }

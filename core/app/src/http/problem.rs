@@ -93,7 +93,8 @@ impl Problem {
     }
 
     pub(super) fn internal(cause: &str) -> Problem {
-        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here");
+        let problem =
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here");
         Problem { cause: Some(cause.to_owned()), ..problem }
     }
 
@@ -125,7 +126,13 @@ impl Problem {
         if problem.status.is_server_error() {
             let cause = problem.cause.as_deref().unwrap_or_default();
             let sqlstate = problem.sqlstate.as_deref();
-            tracing::warn!(request_id, status = problem.status.as_u16(), code = problem.code, sqlstate, cause);
+            tracing::warn!(
+                request_id,
+                status = problem.status.as_u16(),
+                code = problem.code,
+                sqlstate,
+                cause
+            );
         }
         let body = Members {
             r#type: "about:blank",
@@ -191,20 +198,28 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Kind::Unavailable => UNAVAILABLE,
         Kind::Timeout => TIMEOUT,
         Kind::RolledBack => ROLLED_BACK,
-        Kind::Config => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", "a setting is missing or wrong; the log names it")
-        }
+        Kind::Config => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "misconfigured",
+            "a setting is missing or wrong; the log names it",
+        ),
         Kind::Server => match (sqlstate, sqlstate.get(..2).unwrap_or_default()) {
-            ("23505", _) => (StatusCode::CONFLICT, "unique_violation", "it exists already; nothing was stored"),
+            ("23505", _) => {
+                (StatusCode::CONFLICT, "unique_violation", "it exists already; nothing was stored")
+            }
             ("23503" | "23P01" | "23001", _) => {
                 (StatusCode::CONFLICT, "conflict", "it contradicts what is stored; nothing was stored")
             }
-            ("23514" | "23502", _) | (_, "22" | "54") => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "invalid_data", "the database refuses these values; nothing was stored")
-            }
-            ("40001" | "40P01" | "55P03", _) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "contention", "others were working on the same; nothing was stored")
-            }
+            ("23514" | "23502", _) | (_, "22" | "54") => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid_data",
+                "the database refuses these values; nothing was stored",
+            ),
+            ("40001" | "40P01" | "55P03", _) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "contention",
+                "others were working on the same; nothing was stored",
+            ),
             ("57014", _) => TIMEOUT,
             ("25006", _) => READ_ONLY,
             ("25P02", _) => ROLLED_BACK,

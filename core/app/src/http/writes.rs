@@ -35,9 +35,10 @@ impl Writes {
         match (token.filter(|token| !token.is_empty()), anonymous) {
             (None, false) => Ok(Writes::Forbidden),
             (None, true) => Ok(Writes::Anonymous),
-            (Some(_), true) => {
-                Err(Error::new(Kind::Config, "ALLOW_ANONYMOUS_WRITES: must not be true where API_TOKEN is set"))
-            }
+            (Some(_), true) => Err(Error::new(
+                Kind::Config,
+                "ALLOW_ANONYMOUS_WRITES: must not be true where API_TOKEN is set",
+            )),
             (Some(token), false) if token.chars().count() < TOKEN_CHARS_LEAST => {
                 Err(Error::new(Kind::Config, "API_TOKEN: must have at least 16 characters"))
             }
@@ -90,7 +91,9 @@ impl Writes {
     pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let digest = match self {
             Writes::Anonymous => return Ok(()),
-            Writes::Forbidden => return Err(Problem::forbidden("writes are not allowed here: set API_TOKEN")),
+            Writes::Forbidden => {
+                return Err(Problem::forbidden("writes are not allowed here: set API_TOKEN"));
+            }
             Writes::Token(digest) => digest,
         };
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
@@ -99,7 +102,9 @@ impl Writes {
                 let given: [u8; 32] = Sha256::digest(token.trim()).into();
                 match bool::from(given.ct_eq(digest)) {
                     true => Ok(()),
-                    false => Err(Problem::unauthorized("Bearer error=\"invalid_token\"", "this is not the token")),
+                    false => {
+                        Err(Problem::unauthorized("Bearer error=\"invalid_token\"", "this is not the token"))
+                    }
                 }
             }
             _ => Err(Problem::unauthorized("Bearer", "send the token: Authorization: Bearer …")),
@@ -146,7 +151,9 @@ mod tests {
 
     #[test]
     fn only_json_is_json() {
-        for yes in ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+        for yes in
+            ["application/json", "Application/JSON; charset=utf-8", "application/json;charset=\"UTF-8\""]
+        {
             assert!(is_json(yes), "{yes}");
         }
         for no in ["text/plain", "", "application/jsonp", "application/json; charset=latin1"] {
@@ -171,7 +178,8 @@ mod tests {
 
     #[test]
     fn while_everyone_may_write_only_this_machine_is_answered() {
-        let check = |host: &'static str| Writes::Anonymous.check_host(&Uri::default(), &headers(&[("host", host)]));
+        let check =
+            |host: &'static str| Writes::Anonymous.check_host(&Uri::default(), &headers(&[("host", host)]));
         for host in ["localhost", "127.0.0.1:8080", "[::1]:8080", "LOCALHOST:1", "[::1]"] {
             assert!(check(host).is_ok(), "{host}");
         }

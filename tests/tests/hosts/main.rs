@@ -1,0 +1,8 @@
+//! What both hosts promise over HTTP, run against each as the program it is.
+
+mod both;
+mod bytes;
+mod edge_alone;
+mod native_alone;
+mod seed;
+mod support;

@@ -1,0 +1,210 @@
+//! A database for a test, a host on it, and requests to it.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tests::{Cluster, Edge, Native};
+use tokio::sync::OnceCell;
+use tokio_postgres::{Client, NoTls};
+
+/// The token of hosts that have one.
+pub(crate) const TOKEN: &str = "s3cr3t-CANARY-0123456789";
+
+/// Which of the two hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Native,
+    Edge,
+}
+
+/// A running host with a database of its own.
+pub(crate) struct Host {
+    running: Running,
+    pub(crate) database: Database,
+    http: reqwest::Client,
+}
+
+enum Running {
+    Native(Native),
+    Edge(Edge),
+}
+
+impl Host {
+    /// A host on a migrated database, with the write token.
+    pub(crate) async fn start(kind: Kind) -> Result<Host> {
+        Host::with(kind, Database::migrated().await?, &[("API_TOKEN", TOKEN)]).await
+    }
+
+    /// A host on this database with these settings, `DATABASE_URL` aside.
+    pub(crate) async fn with(kind: Kind, database: Database, settings: &[(&str, &str)]) -> Result<Host> {
+        let mut all = vec![("DATABASE_URL", database.url.as_str())];
+        all.retain(|(name, _)| !settings.iter().any(|(given, _)| given == name));
+        all.extend_from_slice(settings);
+        let running = match kind {
+            Kind::Native => Running::Native(Native::start(&all).await?),
+            Kind::Edge => Running::Edge(Edge::start(&all).await?),
+        };
+        Ok(Host { running, database, http: reqwest::Client::builder().no_proxy().build()? })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match &self.running {
+            Running::Native(native) => native.url(),
+            Running::Edge(edge) => edge.url(),
+        }
+    }
+
+    /// What it wrote to its log so far.
+    pub(crate) fn log(&mut self) -> Result<String> {
+        let process = match &mut self.running {
+            Running::Native(native) => native.process(),
+            Running::Edge(edge) => edge.process(),
+        };
+        Ok(std::fs::read_to_string(process.log())?)
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url()))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    /// Posts JSON with the token.
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Result<Answer> {
+        let request = self.request(Method::POST, path).bearer_auth(TOKEN);
+        Answer::of(request.header("content-type", "application/json").body(body)).await
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) async fn of(request: reqwest::RequestBuilder) -> Result<Answer> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Status and body, of a success.
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16, body: &str) {
+        assert_eq!((self.status.as_u16(), self.text().as_str()), (status, body));
+    }
+
+    /// Status and code, of a problem in the form that the contract gives it.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json().unwrap();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        assert_eq!(problem["request_id"], self.header("x-request-id"), "{problem}");
+        for member in ["type", "title", "detail"] {
+            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
+        }
+        assert!(problem["retryable"].is_boolean(), "{problem}");
+        problem
+    }
+}
+
+/// A database of one test's own.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) name: String,
+}
+
+impl Database {
+    pub(crate) async fn empty() -> Result<Database> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("hosts_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let server = server_url().await?;
+        connect(server).await?.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+        let (base, _) = server.rsplit_once('/').context("the server's URL has no database")?;
+        Ok(Database { url: format!("{base}/{name}"), name })
+    }
+
+    pub(crate) async fn migrated() -> Result<Database> {
+        let database = Database::empty().await?;
+        database.migrate()?;
+        Ok(database)
+    }
+
+    pub(crate) fn migrate(&self) -> Result<()> {
+        let output =
+            Command::new(Native::program()).arg("migrate").env("DATABASE_URL", &self.url).output()?;
+        ensure!(output.status.success(), "migrate: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// A connection beside the host's, to see what is really there.
+    pub(crate) async fn connect(&self) -> Result<Client> {
+        connect(&self.url).await
+    }
+
+    pub(crate) async fn names(&self) -> Result<Vec<String>> {
+        let rows = self.connect().await?.query("SELECT name FROM users ORDER BY id", &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The states of the connections that hosts have to this database.
+    pub(crate) async fn states(&self) -> Result<Vec<String>> {
+        let query = "SELECT coalesce(state, '') FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid() \
+                     AND application_name = 'pgspan'";
+        let rows = self.connect().await?.query(query, &[&self.name]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+async fn connect(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// The server that all tests share: the one `cargo xtask test` started, else one of this program's own.
+async fn server_url() -> Result<&'static str> {
+    static SERVER: OnceCell<(String, Option<Cluster>)> = OnceCell::const_new();
+    let server = SERVER.get_or_try_init(async || match std::env::var("PGSPAN_TEST_DATABASE_URL") {
+        Ok(url) => Ok((url, None)),
+        Err(_) => {
+            let cluster = Cluster::throwaway(&[]).await?;
+            anyhow::Ok((cluster.url("postgres"), Some(cluster)))
+        }
+    });
+    Ok(&server.await?.0)
+}
+
+/// Asks again until it is so, at most ten seconds.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..100 {
+        if is_so().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    anyhow::bail!("it never came to be: {what}")
+}
