@@ -2,6 +2,7 @@
 //!
 //! * [`Cluster`]: a PostgreSQL of one's own, from the npm package that carries its binaries
 //! * [`Native`] and [`Edge`]: each of pgspan's hosts as a process, the second in Cloudflare's own runtime
+//! * [`Proxy`]: a network that fails, before a cluster
 //! * [`Process`]: what all of them are: a child that never outlives its owner
 //!
 //! Everything listens on 127.0.0.1 only, and all of it ends when its value is dropped. `cargo xtask up` and `cargo xtask
@@ -19,6 +20,7 @@ mod places;
 mod port;
 mod postgres;
 mod process;
+mod proxy;
 mod random;
 
 use std::io::Write as _;
@@ -29,6 +31,7 @@ pub use places::{private_dir, root, target_dir};
 pub use port::free_port;
 pub use postgres::Cluster;
 pub use process::{Process, command_line, last_lines};
+pub use proxy::{Proxy, Traffic, Way};
 
 /// Says that a test can't run here and why, for tests that need a Debian package.
 ///

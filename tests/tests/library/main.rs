@@ -1,0 +1,1 @@
+//! pgspan against a real PostgreSQL.
