@@ -87,8 +87,7 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)
         .max_header_size(options.max_header_size)
-        .max_headers(options.max_headers)
-        .pipeline_flush(true);
+        .max_headers(options.max_headers);
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let connections = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);

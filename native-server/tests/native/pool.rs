@@ -1,0 +1,259 @@
+//! Fault rows A1, A2, A5, A8, A11, C1, C2, D1, D2 of the native pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use pgspan::{Kind, sql};
+use tests::Cluster;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+use crate::bed::{Bed, named, pid, pool};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_a_full_pool_get_an_error_at_their_deadline_that_says_what_they_waited_for() -> Result<()>
+{
+    let bed = Bed::new("full").await?;
+    let db = bed.pool(2, 500)?;
+    let _held = (db.session().await?, db.session().await?);
+    let waits = (0..20).map(|_| async {
+        let started = Instant::now();
+        (db.session().await.err(), started.elapsed())
+    });
+    for (error, waited) in join_all(waits).await {
+        let error = error.context("a connection came from nowhere")?;
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.to_string().contains("none of the 2 connections became free within 500 ms"), "{error}");
+        assert!((500..600).contains(&waited.as_millis()), "{waited:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_longest_is_served_first() -> Result<()> {
+    let bed = Bed::new("fifo").await?;
+    let db = bed.pool(1, 3000)?;
+    let held = db.session().await?;
+    let served = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut waiters = Vec::new();
+    for number in 0..5 {
+        let (db, served) = (db.clone(), served.clone());
+        waiters.push(tokio::spawn(async move {
+            let session = db.session().await?;
+            served.lock().unwrap().push(number);
+            drop(session);
+            Ok::<_, pgspan::Error>(())
+        }));
+        sleep(Duration::from_millis(20)).await;
+    }
+    drop(held);
+    for waiter in waiters {
+        waiter.await??;
+    }
+    assert_eq!(*served.lock().unwrap(), [0, 1, 2, 3, 4]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_the_queue_is_full_too_the_refusal_comes_at_once() -> Result<()> {
+    let bed = Bed::new("queue").await?;
+    let db = bed.pool_with(2000, |pool| (pool.size, pool.max_waiters) = (1, 3))?;
+    let held = db.session().await?;
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move { db.session().await.map(drop) })
+        })
+        .collect();
+    sleep(Duration::from_millis(50)).await;
+    let started = Instant::now();
+    let error = db.session().await.err().context("a fourth caller waited")?;
+    assert!(started.elapsed() < Duration::from_millis(20), "{:?}", started.elapsed());
+    assert_eq!(error.to_string(), "all 1 connections are in use, and 3 callers wait already");
+    drop(held);
+    for waiter in waiters {
+        waiter.await??;
+    }
+    db.session().await?; // and the queue is as long as before
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_dropped_in_the_middle_of_a_statement_frees_its_slot_and_ends_its_backend() -> Result<()> {
+    let bed = Bed::new("dropped").await?;
+    let db = bed.pool(1, 1000)?;
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+    let sleeping = session.execute(sql!("SELECT pg_sleep(5)"));
+    assert!(timeout(Duration::from_millis(200), sleeping).await.is_err());
+    drop(session);
+
+    let mut next = db.session().await?;
+    assert_ne!(pid(&mut next).await?, before);
+    let gone = bed.gone(before).await?;
+    assert!(gone < Duration::from_millis(1200), "{gone:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_terminated_while_idle_is_never_given_out() -> Result<()> {
+    let bed = Bed::new("terminated").await?;
+    let db = bed.pool(2, 1000)?;
+    let (mut one, mut other) = (db.session().await?, db.session().await?);
+    let pids = [pid(&mut one).await?, pid(&mut other).await?];
+    drop((one, other));
+    let admin = bed.admin().await?;
+    for pid in pids {
+        admin.execute("SELECT pg_terminate_backend($1)", &[&pid]).await?;
+        bed.gone(pid).await?;
+    }
+    sleep(Duration::from_millis(50)).await; // the news has to arrive
+    for _ in 0..2 {
+        assert!(!pids.contains(&pid(&mut db.session().await?).await?));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clean_session_gives_its_connection_to_the_next() -> Result<()> {
+    let bed = Bed::new("clean").await?;
+    let db = bed.pool(4, 1000)?;
+    let first = pid(&mut db.session().await?).await?;
+    for _ in 0..10 {
+        assert_eq!(pid(&mut db.session().await?).await?, first);
+    }
+    assert_eq!(bed.backends().await?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_takes_nothing_with_it() -> Result<()> {
+    let bed = Bed::new("cancelled").await?;
+    let db = bed.pool_with(1000, |pool| {
+        (pool.size, pool.max_waiters) = (2, 2);
+        pool.check_after = Duration::ZERO; // so that taking one has more places to be dropped at
+    })?;
+    for micros in (0..8000).step_by(40) {
+        let _ = timeout(Duration::from_micros(micros), db.session()).await;
+    }
+    let all = join_all((0..2).map(|_| db.session())).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+    let waiting = timeout(Duration::from_millis(50), db.session()).await;
+    assert!(waiting.is_err(), "there are more connections than two, or no place to wait");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_connections_are_replaced_under_load_without_a_failure() -> Result<()> {
+    let bed = Bed::new("lifetime").await?;
+    let db = bed.pool_with(2000, |pool| (pool.size, pool.lifetime) = (3, Duration::from_millis(300)))?;
+    let served = AtomicUsize::new(0);
+    let end = Instant::now() + Duration::from_millis(1500);
+    let load = (0..6).map(|_| async {
+        let mut pids = std::collections::BTreeSet::new();
+        while Instant::now() < end {
+            pids.insert(pid(&mut db.session().await?).await?);
+            served.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok::<_, pgspan::Error>(pids)
+    });
+    let mut pids = std::collections::BTreeSet::new();
+    for one in join_all(load).await {
+        pids.extend(one?);
+    }
+    let served = served.into_inner();
+    assert!(pids.len() >= 9 && served > 100, "{} connections, {served} sessions", pids.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_unused_for_too_long_is_closed_though_nobody_asks_for_one() -> Result<()> {
+    let bed = Bed::new("idle").await?;
+    let db = bed.pool_with(1000, |pool| pool.idle_timeout = Duration::from_millis(300))?;
+    let pid = pid(&mut db.session().await?).await?;
+    bed.gone(pid).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_an_error_and_is_used_soon_after_it_comes() -> Result<()> {
+    let mut cluster = Cluster::throwaway(&[]).await?;
+    let url = named(&cluster.url("postgres"), "healing");
+    cluster.stop().await?;
+    let db = pool(&url, 1000, |_| {})?;
+    for _ in 0..5 {
+        let started = Instant::now();
+        let error = db.session().await.err().context("there is no server")?;
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(started.elapsed() < Duration::from_millis(1100), "{:?}", started.elapsed());
+        let text = error.to_string();
+        assert!(text.contains("refused") || text.contains("none could be opened"), "{text}");
+    }
+    for crash in [false, true] {
+        cluster.start().await?;
+        let started = Instant::now();
+        while db.session().await.is_err() {
+            ensure!(started.elapsed() < Duration::from_secs(2), "it does not heal");
+        }
+        let sum: i64 = db.fetch_one(sql!("SELECT 1::int8")).await?;
+        assert_eq!(sum, 1);
+        match crash {
+            false => cluster.stop().await?,
+            true => cluster.kill().await?,
+        }
+        let error = db.session().await.err().context("there is no server")?;
+        assert_eq!(error.kind(), Kind::Unavailable);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up_at_the_deadline() -> Result<()> {
+    let deaf = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("postgres://alice:CANARY@{}/d", deaf.local_addr()?);
+    let db = pool(&url, 400, |_| {})?;
+    for statement in [false, true] {
+        let started = Instant::now();
+        let error = match statement {
+            false => db.session().await.err(),
+            true => db.execute(sql!("SELECT 1")).await.err(),
+        };
+        let error = error.context("a connection came from nowhere")?;
+        assert!((400..500).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(!format!("{error} {error:?}").contains("CANARY"));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_by_its_sqlstate_and_not_by_itself() -> Result<()> {
+    let bed = Bed::new("password").await?;
+    let (scheme, rest) =
+        bed.url().split_once("://").map(|(a, b)| (a.to_owned(), b.to_owned())).context("a URL")?;
+    let (login, place) = rest.split_once('@').context("a login")?;
+    let user = login.split(':').next().unwrap_or_default();
+    let db = pool(&format!("{scheme}://{user}:CANARY@{place}"), 1000, |_| {})?;
+    let error = db.session().await.err().context("any password will do")?;
+    assert_eq!((error.kind(), error.sqlstate().map(|code| code.code())), (Kind::Unavailable, Some("28P01")));
+    assert!(!format!("{error} {error:?}").contains("CANARY"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_unix_socket_will_do() -> Result<()> {
+    let cluster = Cluster::throwaway(&[]).await?;
+    let Some(folder) = cluster.socket_dir() else {
+        tests::skip("the path of the cluster's unix socket would be too long");
+        return Ok(());
+    };
+    let url =
+        cluster.url("postgres").replace("127.0.0.1:", &format!("{}:", folder.display()).replace('/', "%2F"));
+    let db = pool(&url, 1000, |_| {})?;
+    let address: Option<std::net::IpAddr> = db.fetch_one(sql!("SELECT inet_client_addr()")).await?;
+    assert_eq!(address, None);
+    Ok(())
+}

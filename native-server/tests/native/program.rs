@@ -1,0 +1,121 @@
+//! The program itself: its exit codes, and what it prints.
+
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use tests::{free_port, http};
+
+use crate::bed::Bed;
+
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgspan-server"));
+    command.args(arguments).env_clear().envs(environment.iter().copied());
+    command
+}
+
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
+    let Output { status, stdout, stderr } = program(arguments, environment).output()?;
+    Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
+}
+
+#[test]
+fn every_fault_of_the_settings_is_a_line_and_none_shows_a_secret() -> Result<()> {
+    let (code, out, faults) = run(
+        &["serve", "--pool-size", "0"],
+        &[
+            ("DATABASE_URL", "postgres://alice:CANARY@db.example.com/d?sslmode=prefer"),
+            ("API_TOKEN", "CANARY"),
+            ("LISTEN_ADDR", "nowhere"),
+            ("STATEMENT_TIMEOUT_MS", "fast"),
+            ("LOG_FORMAT", "xml"),
+            ("LOG_FILTER", "=,="),
+            ("REQUEST_TIMEOUT_MS", "0"),
+            ("ALLOW_ANONYMOUS_WRITES", "perhaps"),
+        ],
+    )?;
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{faults}");
+    for name in [
+        "DATABASE_URL",
+        "API_TOKEN",
+        "LISTEN_ADDR",
+        "STATEMENT_TIMEOUT_MS",
+        "LOG_FORMAT",
+        "LOG_FILTER",
+        "REQUEST_TIMEOUT_MS",
+        "ALLOW_ANONYMOUS_WRITES",
+        "POOL_SIZE",
+    ] {
+        let lines = faults.lines().filter(|line| line.starts_with(&format!("pgspan-server: {name}: ")));
+        assert_eq!(lines.count(), 1, "{name}: {faults}");
+    }
+    assert_eq!(faults.lines().count(), 9, "{faults}");
+    assert!(!faults.contains("CANARY") && !faults.contains("alice"), "{faults}");
+    Ok(())
+}
+
+#[test]
+fn nothing_of_the_command_line_or_the_environment_that_is_secret_is_shown() -> Result<()> {
+    let secret = [("DATABASE_URL", "postgres://alice:CANARY@h/d"), ("API_TOKEN", "CANARY-CANARY-CANARY")];
+    for arguments in [&["serve", "--help"][..], &["--help"], &["migrate", "--help"]] {
+        let (code, out, _) = run(arguments, &secret)?;
+        assert!(code == Some(0) && out.contains("Exit codes") && !out.contains("CANARY"), "{out}");
+    }
+    let (_, help, _) = run(&["serve", "--help"], &secret)?;
+    for name in
+        ["DATABASE_URL", "API_TOKEN", "POOL_SIZE", "ACQUIRE_TIMEOUT_MS", "DATABASE_POOLER", "LOG_FILTER"]
+    {
+        assert!(help.contains(name), "{name}: {help}");
+    }
+    let (code, out, err) = run(&["serve", "postgres://alice:CANARY@h/d"], &[])?;
+    assert!(code == Some(2) && !format!("{out}{err}").contains("CANARY"), "{err}");
+    Ok(())
+}
+
+#[test]
+fn a_port_that_is_taken_is_exit_code_2_and_a_sentence() -> Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let environment = [("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), ("LISTEN_ADDR", &address)];
+    let (code, _, faults) = run(&["serve"], &environment)?;
+    assert_eq!(code, Some(2), "{faults}");
+    assert!(faults.contains("LISTEN_ADDR") && faults.contains(&address), "{faults}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn migrate_says_what_it_applied_and_fails_with_1_when_there_is_no_server() -> Result<()> {
+    let bed = Bed::new("program migrate").await?;
+    let url = bed.database().await?;
+    let environment = [("DATABASE_URL", url.as_str())];
+    assert_eq!(run(&["migrate", "--status"], &environment)?.1, "0001 users: not applied\n");
+    assert_eq!(run(&["migrate"], &environment)?.1, "applied users\n");
+    assert_eq!(run(&["migrate"], &environment)?.1, "nothing to apply\n");
+    assert!(run(&["migrate", "--status"], &environment)?.1.starts_with("0001 users: applied 20"));
+
+    let nowhere = format!("postgres://u:CANARY@127.0.0.1:{}/d", free_port()?);
+    let (code, _, faults) = run(&["migrate"], &[("DATABASE_URL", &nowhere)])?;
+    assert_eq!((code, faults.as_str()), (Some(1), "pgspan-server: could not connect: connection refused\n"));
+    assert_eq!(run(&["migrate"], &[])?.0, Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_serves_without_a_database_and_ends_cleanly_at_sigterm() -> Result<()> {
+    let nowhere = format!("postgres://u:CANARY@127.0.0.1:{}/d", free_port()?);
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let log = tests::target_dir().join(format!("tests/program-{}.log", std::process::id()));
+    let environment =
+        [("DATABASE_URL", nowhere.as_str()), ("LISTEN_ADDR", &address), ("LOG_FILTER", "trace")];
+    let mut command = program(&["serve"], &environment);
+    let mut process = tests::Process::start("pgspan-server", &mut command, &log)?;
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?;
+    http::wait_until_ok(&mut process, port, &["/livez"], std::time::Duration::from_secs(10)).await?;
+    assert_eq!(http::status(port, "/readyz").await?, 503);
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).context("a pid")?;
+    kill_process(pid, Signal::TERM)?;
+    assert_eq!(process.wait().await?.code(), Some(0));
+    let text = std::fs::read_to_string(&log)?;
+    assert!(text.contains("stopped") && text.contains("/livez") && !text.contains("CANARY"), "{text}");
+    Ok(())
+}

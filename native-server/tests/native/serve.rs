@@ -1,0 +1,152 @@
+//! The HTTP server around any router.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::routing::get;
+use pgspan_server::serve::{NotDrained, Options, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+struct Running {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    end: JoinHandle<Result<(), NotDrained>>,
+    finished: Arc<AtomicUsize>,
+}
+
+async fn start(change: impl FnOnce(&mut Options)) -> Result<Running> {
+    let finished = Arc::new(AtomicUsize::new(0));
+    let count = finished.clone();
+    let slow = async move || {
+        sleep(Duration::from_millis(300)).await;
+        count.fetch_add(1, Ordering::Relaxed);
+        "done"
+    };
+    let router = Router::new()
+        .route("/slow", get(slow))
+        .route("/panic", get(async || -> &'static str { panic!("CANARY") }))
+        .route("/", get(async || "here"));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = oneshot::channel();
+    let mut options = Options::default();
+    change(&mut options);
+    let end = tokio::spawn(serve(listener, router, options, async { drop(stopped.await) }));
+    Ok(Running { address, stop, end, finished })
+}
+
+impl Running {
+    async fn send(&self, request: &str) -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        Ok(stream)
+    }
+
+    async fn get(&self, path: &str) -> Result<String> {
+        let headers = "host: a\r\nx-request-id: mine\r\nconnection: close\r\n";
+        all(self.send(&format!("GET {path} HTTP/1.1\r\n{headers}\r\n")).await?).await
+    }
+}
+
+async fn all(mut stream: TcpStream) -> Result<String> {
+    let mut text = String::new();
+    timeout(Duration::from_secs(5), stream.read_to_string(&mut text)).await.context("no end")??;
+    Ok(text)
+}
+
+#[tokio::test]
+async fn a_panic_answers_500_in_the_form_of_all_errors_and_ends_nothing_else() -> Result<()> {
+    let server = start(|_| {}).await?;
+    let answer = server.get("/panic").await?;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("application/problem+json"), "{answer}");
+    assert!(answer.contains(r#""code":"internal""#) && answer.contains(r#""request_id":"mine""#), "{answer}");
+    assert!(!answer.contains("CANARY"), "{answer}");
+    assert!(server.get("/").await?.ends_with("here"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_stop_its_request() -> Result<()> {
+    let server = start(|_| {}).await?;
+    let stream = server.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+    sleep(Duration::from_millis(50)).await;
+    drop(stream);
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(server.finished.load(Ordering::Relaxed), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_under_way_finishes_when_the_server_is_told_to_stop() -> Result<()> {
+    let server = start(|_| {}).await?;
+    let idle = TcpStream::connect(server.address).await?;
+    let mut under_way = Vec::new();
+    for _ in 0..10 {
+        under_way.push(server.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await?);
+    }
+    let given_up = server.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+    sleep(Duration::from_millis(50)).await;
+    drop(given_up);
+    let Running { address, stop, end, finished } = server;
+    let _ = stop.send(());
+    for stream in under_way {
+        let answer = all(stream).await?;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+    }
+    assert_eq!(end.await?, Ok(()));
+    assert_eq!(finished.load(Ordering::Relaxed), 11);
+    assert!(TcpStream::connect(address).await.is_err());
+    drop(idle);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_counted() -> Result<()> {
+    let server = start(|options| options.drain = Duration::from_millis(100)).await?;
+    let _stream = server.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+    sleep(Duration::from_millis(50)).await;
+    let _ = server.stop.send(());
+    assert_eq!(server.end.await?, Err(NotDrained { requests: 1 }));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_send_its_headers_is_cut_off() -> Result<()> {
+    let server = start(|options| options.header_timeout = Duration::from_millis(300)).await?;
+    let started = Instant::now();
+    let silent = server.send("GET / HTTP/1.1\r\nhost:").await?;
+    all(silent).await?;
+    let waited = started.elapsed();
+    assert!((250..1000).contains(&waited.as_millis()), "{waited:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn beyond_the_most_connections_the_next_waits_for_one_to_end() -> Result<()> {
+    let server = start(|options| options.max_connections = 2).await?;
+    let held = (TcpStream::connect(server.address).await?, TcpStream::connect(server.address).await?);
+    sleep(Duration::from_millis(50)).await;
+    assert!(timeout(Duration::from_millis(200), server.get("/")).await.is_err());
+    drop(held);
+    assert!(server.get("/").await?.ends_with("here"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn too_many_headers_and_too_large_ones_are_refused() -> Result<()> {
+    let server = start(|_| {}).await?;
+    let many = "a: b\r\n".repeat(130);
+    let large = format!("a: {}\r\n", "b".repeat(70_000));
+    for headers in [many, large] {
+        let answer = all(server.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await?).await?;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{} bytes: {answer:?}", headers.len());
+    }
+    Ok(())
+}
