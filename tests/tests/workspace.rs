@@ -1,0 +1,93 @@
+//! The dependency rule of ARCHITECTURE.md, read from the manifests: a workspace build unifies features, so that it builds
+//! proves nothing.
+
+use std::collections::HashMap;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// What each package of the workspace declares for itself, tests and build scripts aside.
+fn declared() -> Result<HashMap<String, Vec<Value>>> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(tests::root())
+        .output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().context("no packages")?;
+    Ok(packages
+        .iter()
+        .map(|package| {
+            let dependencies = package["dependencies"].as_array().cloned().unwrap_or_default();
+            let normal = dependencies.into_iter().filter(|dependency| dependency["kind"].is_null()).collect();
+            (package["name"].as_str().unwrap_or_default().to_owned(), normal)
+        })
+        .collect())
+}
+
+fn names(dependencies: &[Value]) -> Vec<&str> {
+    dependencies.iter().filter_map(|dependency| dependency["name"].as_str()).collect()
+}
+
+#[test]
+fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> {
+    let declared = declared()?;
+    let runtimes = ["hyper", "hyper-util", "deadpool", "deadpool-postgres", "worker", "wasm-bindgen", "wasm-bindgen-futures"];
+    for package in ["pgspan", "pgspan-app", "pgspan-macros"] {
+        let dependencies = &declared[package];
+        for name in names(dependencies) {
+            let host = ["pgspan-server", "pgspan-edge", "tests", "xtask"].contains(&name);
+            assert!(!host && !runtimes.contains(&name), "{package} depends on {name}");
+        }
+        for dependency in dependencies {
+            let name = dependency["name"].as_str().unwrap_or_default();
+            let features: Vec<&str> =
+                dependency["features"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let default = dependency["uses_default_features"] == true;
+            match name {
+                "tokio" => assert!(
+                    !default && features.iter().all(|feature| ["io-util", "sync"].contains(feature)),
+                    "{package}: tokio with {features:?}"
+                ),
+                "tokio-postgres" => {
+                    assert!(!default && !features.contains(&"runtime"), "{package}: tokio-postgres with {features:?}");
+                }
+                "axum" => assert!(
+                    !default && !features.iter().any(|feature| ["tokio", "http1", "http2", "ws"].contains(feature)),
+                    "{package}: axum with {features:?}"
+                ),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn only_the_hosts_name_what_is_theirs() -> Result<()> {
+    for (package, dependencies) in declared()? {
+        let names = names(&dependencies);
+        if package != "pgspan-edge" {
+            assert!(!names.iter().any(|name| ["worker", "wasm-bindgen"].contains(name)), "{package}: {names:?}");
+        }
+        if !["pgspan-server", "tests", "xtask"].contains(&package.as_str()) {
+            assert!(!names.iter().any(|name| name.starts_with("deadpool") || name.starts_with("hyper")), "{package}: {names:?}");
+        }
+        let is_host = |name: &&str| ["pgspan-server", "pgspan-edge"].contains(name);
+        assert!(!names.iter().any(is_host), "the library {package} depends on a host: {names:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_hosts_libraries_do_without_the_application() -> Result<()> {
+    let declared = declared()?;
+    for host in ["pgspan-server", "pgspan-edge"] {
+        let application = declared[host].iter().find(|dependency| dependency["name"] == "pgspan-app");
+        let application = application.with_context(|| format!("{host} does not serve the application"))?;
+        assert_eq!(application["optional"], true, "{host}: the application must be a feature");
+    }
+    Ok(())
+}
