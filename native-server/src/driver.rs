@@ -15,7 +15,9 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use crate::dialler::Dialler;
-use crate::pool::{ACQUIRE, Acquire, Opener, Place, PoolSettings, Step};
+use crate::opener::Opener;
+use crate::pool::PoolSettings;
+use crate::queue::{ACQUIRE, Acquire, Place, Step};
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);

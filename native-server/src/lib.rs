@@ -66,7 +66,9 @@ mod driver;
 #[cfg(feature = "serve")]
 pub mod logs;
 pub mod migrate;
+mod opener;
 mod pool;
+mod queue;
 mod random;
 #[cfg(feature = "serve")]
 pub mod serve;

@@ -62,7 +62,7 @@ pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
 fn tls_reason(error: &rustls::Error) -> String {
     let what = match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "is signed by no authority that is trusted here (see sslrootcert)"
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired",

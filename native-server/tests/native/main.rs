@@ -5,3 +5,4 @@ mod migrate;
 mod pool;
 mod program;
 mod serve;
+mod tls;

@@ -2,11 +2,11 @@
 
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tests::{free_port, http};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, named};
 
 fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgspan-server"));
@@ -112,10 +112,58 @@ async fn it_serves_without_a_database_and_ends_cleanly_at_sigterm() -> Result<()
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?;
     http::wait_until_ok(&mut process, port, &["/livez"], std::time::Duration::from_secs(10)).await?;
     assert_eq!(http::status(port, "/readyz").await?, 503);
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw).context("a pid")?;
-    kill_process(pid, Signal::TERM)?;
+    process.signal(Signal::TERM)?;
     assert_eq!(process.wait().await?.code(), Some(0));
     let text = std::fs::read_to_string(&log)?;
     assert!(text.contains("stopped") && text.contains("/livez") && !text.contains("CANARY"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_seed_program_prints_what_it_did_and_the_second_run_rolls_back() -> Result<()> {
+    let server = std::path::Path::new(env!("CARGO_BIN_EXE_pgspan-server"));
+    let seed = server.with_file_name("examples").join("seed");
+    ensure!(seed.exists(), "the example is not built; run `cargo build -p pgspan-server --examples`");
+    let bed = Bed::new("seed").await?;
+    let url = bed.database().await?;
+    let inserted = "1 + 1 = 2\ninserted Thunder and Bob\n1 Thunder\n2 Bob\n1 + 2 = 3\n";
+    let rolled_back = "1 + 1 = 2\nrolled back: users_name_key is violated\n1 Thunder\n2 Bob\n1 + 2 = 3\n";
+    for expected in [inserted, rolled_back, rolled_back] {
+        let output = Command::new(&seed).env_clear().env("DATABASE_URL", &url).output()?;
+        assert_eq!(
+            String::from_utf8(output.stdout)?,
+            expected,
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let output = Command::new(&seed).env_clear().output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && said.contains("DATABASE_URL is not set"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> Result<()> {
+    let bed = Bed::new("program ready").await?;
+    let url = named(&bed.database().await?, "program ready");
+    let port = free_port()?;
+    let address = format!("127.0.0.1:{port}");
+    let environment = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("LOG_FORMAT", "json")];
+    let log = tests::target_dir().join(format!("tests/program-ready-{}.log", std::process::id()));
+    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+    http::wait_until_ok(&mut process, port, &["/livez"], std::time::Duration::from_secs(10)).await?;
+    assert_eq!(http::status(port, "/readyz").await?, 503);
+    assert_eq!(run(&["migrate"], &environment[..1])?.0, Some(0));
+    assert_eq!(http::status(port, "/readyz").await?, 200);
+    assert_eq!(http::status(port, "/add?a=30000&b=30000").await?, 200);
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait().await?.code(), Some(0));
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'program ready'";
+    let left: i64 = bed.admin().await?.query_one(left, &[]).await?.get(0);
+    let text = std::fs::read_to_string(&log)?;
+    let line =
+        text.lines().find(|line| line.contains("\"path\":\"/add\"")).context("no line of the request")?;
+    assert!(left == 0 && line.contains("\"status\":200") && !line.contains("30000"), "{left} {line}");
     Ok(())
 }

@@ -1,0 +1,132 @@
+//! How connections are opened, checked and let go: deadpool's side of the driver.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use pgspan::driver::Dialled;
+use pgspan::{Error, Result};
+use tokio::time::timeout;
+
+use crate::backoff::Backoff;
+use crate::dialler::Dialler;
+use crate::pool::PoolSettings;
+use crate::queue::{Acquire, Step};
+use crate::random::fraction;
+use crate::tls;
+
+/// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
+const CHECK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Opens connections for the pool and beside it.
+pub(crate) struct Opener {
+    postgres: deadpool_postgres::Manager,
+    dialler: Dialler,
+    backoff: Backoff,
+    settings: PoolSettings,
+    /// Connections that were last used no later than this are not trusted: one of them did not answer its check.
+    suspect: Mutex<Option<Instant>>,
+}
+
+/// A connection of the pool.
+pub(crate) struct Pooled {
+    /// Dropping it ends the connection at once.
+    pub(crate) client: ClientWrapper,
+    /// For the cancel request at its end.
+    pub(crate) dialler: Dialler,
+    pub(crate) returned: Instant,
+    expires: Instant,
+}
+
+impl Opener {
+    pub(crate) fn new(dialler: Dialler, settings: PoolSettings) -> Opener {
+        // `Fast`: a connection that is given back is clean by the rule of return
+        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let postgres =
+            deadpool_postgres::Manager::from_connect(dialler.config().clone(), dialler.clone(), config);
+        Opener { postgres, dialler, backoff: Backoff::default(), settings, suspect: Mutex::default() }
+    }
+
+    /// A connection outside the pool.
+    pub(crate) async fn dial(&self) -> Result<Dialled> {
+        let opened = self.patiently(self.dialler.open()).await?;
+        Ok(Dialled { client: opened.client, notifications: opened.notifications })
+    }
+
+    /// Whether a connection of the pool is too old, unused for too long, or lost.
+    pub(crate) fn is_over(&self, pooled: &Pooled) -> bool {
+        let now = Instant::now();
+        pooled.client.is_closed()
+            || now >= pooled.expires
+            || now.saturating_duration_since(pooled.returned) >= self.settings.idle_timeout
+    }
+
+    /// Waits for its turn after failed attempts, and for the connection no longer than the connect timeout.
+    async fn patiently<T>(&self, open: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
+        let attempt = self.backoff.attempt().await;
+        let limit = self.settings.connect_timeout;
+        let error = match timeout(limit, open).await {
+            Ok(Ok(opened)) => {
+                attempt.succeeded();
+                return Ok(opened);
+            }
+            Ok(Err(error)) if error.as_db_error().is_some() => Error::connect(error),
+            Ok(Err(error)) => {
+                Error::unavailable(format!("could not connect: {}", tls::reason(&error))).with_source(error)
+            }
+            Err(_) => Error::unavailable(format!("could not connect within {} ms", limit.as_millis())),
+        };
+        attempt.failed(&error);
+        Err(error)
+    }
+
+    async fn check(&self, pooled: &Pooled) -> Result<(), &'static str> {
+        if self.is_over(pooled) {
+            return Err("lost, too old, or unused for too long");
+        }
+        let mut suspect = *self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspect.is_some_and(|moment| pooled.returned <= moment) {
+            return Err("as old as one that did not answer");
+        }
+        if pooled.returned.elapsed() < self.settings.check_after {
+            return Ok(());
+        }
+        match timeout(CHECK_DEADLINE, pooled.client.execute_typed("", &[])).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(_)) => {}
+            Err(_) => {
+                suspect = suspect.max(Some(pooled.returned));
+                *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
+            }
+        }
+        Err("did not answer")
+    }
+}
+
+impl Manager for Opener {
+    type Type = Pooled;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Pooled> {
+        Acquire::enter(Step::Open);
+        let client = self.patiently(self.postgres.create()).await?;
+        let now = Instant::now();
+        let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
+        Ok(Pooled { client, dialler: self.dialler.clone(), returned: now, expires: now + lifetime })
+    }
+
+    async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<Error> {
+        Acquire::enter(Step::Check);
+        self.check(pooled).await.map_err(|reason| {
+            tracing::debug!(reason, "a pooled connection is closed");
+            RecycleError::message(reason)
+        })?;
+        let recycled = self.postgres.recycle(&mut pooled.client, metrics).await;
+        recycled.map_err(|_| RecycleError::message("closed"))
+    }
+
+    fn detach(&self, pooled: &mut Pooled) {
+        self.postgres.detach(&mut pooled.client);
+    }
+}

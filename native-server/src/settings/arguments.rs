@@ -1,0 +1,143 @@
+//! The command line.
+
+use std::fmt;
+
+use clap::{Args, Parser, Subcommand};
+use pgspan::{ConnectionUrl, Error};
+
+use super::missing;
+
+/// The command line of `pgspan-server`.
+///
+/// Every flag of `serve` can be given in the environment too; a flag wins. Exit codes: 0 all went well; 1 it failed, or
+/// requests were still running when the time to finish was over; 2 bad settings, or the port is taken; 130 (Ctrl-C) or
+/// 143 (SIGTERM) ended by a second signal.
+#[derive(Debug, Parser)]
+#[command(name = "pgspan-server", version, about = "PostgreSQL behind HTTP, natively", after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed, or requests were still running when the time to \
+finish was over; 2 bad settings, or the port is taken; 130 (Ctrl-C) or 143 (SIGTERM) ended by a second signal";
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Serve the endpoints until SIGTERM or Ctrl-C
+    #[command(after_help = EXIT_CODES)]
+    Serve(Box<Arguments>),
+    /// Apply the migrations that are not applied yet
+    #[command(after_help = EXIT_CODES)]
+    Migrate {
+        /// Where the database is.
+        #[command(flatten)]
+        database: DatabaseUrl,
+        /// Say which are applied, and change nothing
+        #[arg(long)]
+        status: bool,
+    },
+}
+
+/// Where the database is, for the commands that need no more.
+#[derive(Clone, Args)]
+pub struct DatabaseUrl {
+    /// Where the database is: postgres://user:password@host:port/database [required]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+/// Makes the flags, and finds their values by the names of the environment: both come from one list.
+macro_rules! arguments {
+    ($($(#[$doc:meta])* $field:ident $name:literal $value:literal;)*) => {
+        /// The flags of `serve`, as they were given.
+        #[derive(Clone, Args)]
+        pub struct Arguments {
+            $($(#[$doc])*
+            #[arg(long, env = $name, hide_env_values = true, value_name = $value)]
+            $field: Option<String>,)*
+        }
+
+        impl Arguments {
+            /// The value of a setting by its name in the environment. One that is empty counts as not given.
+            pub fn find(&self, name: &str) -> Option<String> {
+                let value = match name {
+                    $($name => &self.$field,)*
+                    _ => &None,
+                };
+                value.clone().filter(|value| !value.is_empty())
+            }
+        }
+    };
+}
+
+arguments! {
+    /// Where to listen [default: 127.0.0.1:8080]
+    listen "LISTEN_ADDR" "ADDRESS:PORT";
+    /// Where the database is: postgres://user:password@host:port/database [required]
+    database_url "DATABASE_URL" "URL";
+    /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
+    database_pooler "DATABASE_POOLER" "POOLER";
+    /// Connections that single statements share; 0: none [default: 2]
+    database_shared "DATABASE_SHARED" "NUMBER";
+    /// What happens to a clean connection before it is given back: clean (nothing) or discard-all [default: clean]
+    database_recycle "DATABASE_RECYCLE" "HOW";
+    /// The bearer token that writes need, at least 16 characters. Without it writes are refused
+    api_token "API_TOKEN" "TOKEN";
+    /// Let everyone write (true or false), for trying it out on one's own machine [default: false]
+    allow_anonymous_writes "ALLOW_ANONYMOUS_WRITES" "BOOLEAN";
+    /// Exclusive connections at most [default: 8]
+    pool_size "POOL_SIZE" "NUMBER";
+    /// Callers that may wait for a connection; further ones are refused at once [default: 64]
+    pool_max_waiters "POOL_MAX_WAITERS" "NUMBER";
+    /// How old a connection gets, less up to 5 % [default: 1800000]
+    pool_lifetime_ms "POOL_LIFETIME_MS" "MS";
+    /// How long a connection stays unused [default: 600000]
+    pool_idle_timeout_ms "POOL_IDLE_TIMEOUT_MS" "MS";
+    /// A connection unused for longer is checked before it is used [default: 30000]
+    pool_check_after_ms "POOL_CHECK_AFTER_MS" "MS";
+    /// Opening a connection, with TLS and login [default: 3000]
+    connect_timeout_ms "CONNECT_TIMEOUT_MS" "MS";
+    /// Taking a connection, over everything [default: 3000]
+    acquire_timeout_ms "ACQUIRE_TIMEOUT_MS" "MS";
+    /// One statement [default: 5000]
+    statement_timeout_ms "STATEMENT_TIMEOUT_MS" "MS";
+    /// Waiting for a lock [default: 2000]
+    lock_timeout_ms "LOCK_TIMEOUT_MS" "MS";
+    /// An open transaction between two statements [default: 10000]
+    idle_in_transaction_timeout_ms "IDLE_IN_TRANSACTION_TIMEOUT_MS" "MS";
+    /// One request, its body included [default: 10000]
+    request_timeout_ms "REQUEST_TIMEOUT_MS" "MS";
+    /// How log lines look: text or json [default: text]
+    log_format "LOG_FORMAT" "FORMAT";
+    /// What is logged: a level, or levels by module, such as info,pgspan=debug [default: info]
+    log_filter "LOG_FILTER" "FILTER";
+}
+
+impl DatabaseUrl {
+    /// The URL, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`], without the URL.
+    pub fn url(&self) -> Result<String, Error> {
+        let url = self.database_url.clone().filter(|url| !url.is_empty()).ok_or_else(missing)?;
+        url.parse::<ConnectionUrl>()?;
+        Ok(url)
+    }
+}
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arguments").finish_non_exhaustive() // two of them are secrets
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseUrl").finish_non_exhaustive()
+    }
+}

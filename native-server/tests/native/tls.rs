@@ -1,0 +1,138 @@
+//! Fault rows G2, G4 and G6: TLS, with certificates made on the spot.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use pgspan::{Database, Kind, sql};
+use tests::Cluster;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::{Duration, sleep};
+
+use crate::bed::pool;
+
+/// An authority, and a certificate of it for 127.0.0.1.
+struct Authority(PathBuf);
+
+impl Authority {
+    /// Nothing where there is no openssl.
+    fn new(name: &str) -> Result<Option<Authority>> {
+        if Command::new("openssl").arg("version").output().is_err() {
+            tests::skip("TLS to PostgreSQL needs the program openssl to make certificates");
+            return Ok(None);
+        }
+        let folder = tests::target_dir().join(format!("tests/tls-{name}-{}", std::process::id()));
+        tests::private_dir(&folder)?;
+        let authority = Authority(folder);
+        authority.openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} -keyout ca.key -out ca.pem"))?;
+        Ok(Some(authority))
+    }
+
+    fn openssl(&self, arguments: &str) -> Result<()> {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(&self.0).output()?;
+        ensure!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Gives the server a certificate, and makes it use it.
+    async fn certify(&self, cluster: &Cluster, days: &str) -> Result<()> {
+        fs::write(self.0.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE")?;
+        self.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr")?;
+        self.openssl(&format!("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial {days} -extfile names -out server.crt"))?;
+        let data = cluster.home().join("data");
+        let owner = fs::metadata(&data)?;
+        for file in ["server.crt", "server.key"] {
+            let to = data.join(file);
+            fs::copy(self.0.join(file), &to)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
+            chown(&to, Some(owner.uid()), Some(owner.gid()))?;
+        }
+        let admin = cluster.admin().await?;
+        admin.execute("ALTER SYSTEM SET ssl = on", &[]).await?;
+        admin.execute("SELECT pg_reload_conf()", &[]).await?;
+        sleep(Duration::from_millis(300)).await;
+        Ok(())
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tls(cluster: &Cluster, host: &str, how: &str, authority: Option<&Path>) -> Result<Database> {
+    let url = cluster.url("postgres").replace("127.0.0.1", host).replace("sslmode=disable", how);
+    let authority = authority.map_or("system".into(), |folder| folder.join("ca.pem").display().to_string());
+    pool(&format!("{url}&sslrootcert={}", authority.replace('/', "%2F")), 3000, |_| {})
+}
+
+async fn is_encrypted(db: &Database) -> pgspan::Result<bool> {
+    db.session().await?.fetch_one(sql!("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).await
+}
+
+#[tokio::test]
+async fn a_certificate_is_verified_and_its_name_and_nothing_falls_back() -> Result<()> {
+    let (Some(ours), Some(other)) = (Authority::new("ours")?, Authority::new("other")?) else {
+        return Ok(());
+    };
+    let cluster = Cluster::throwaway(&[]).await?;
+    let unencrypted = tls(&cluster, "127.0.0.1", "sslmode=verify-full", Some(&ours.0))?;
+    let error = unencrypted.session().await.err().context("it fell back")?;
+    assert!(error.to_string().contains("server does not support TLS"), "{error}");
+
+    ours.certify(&cluster, "-days 2").await?;
+    let (ours_ca, other_ca) = (Some(ours.0.as_path()), Some(other.0.as_path()));
+    for (host, how, authority) in [
+        ("127.0.0.1", "sslmode=verify-full", ours_ca),
+        ("127.0.0.1", "sslmode=require&channel_binding=require", ours_ca),
+        ("localhost", "sslmode=verify-ca", ours_ca),
+    ] {
+        assert!(is_encrypted(&tls(&cluster, host, how, authority)?).await?, "{how}");
+    }
+    for (host, how, authority, why) in [
+        ("127.0.0.1", "sslmode=verify-full", other_ca, "signed by no authority"),
+        ("127.0.0.1", "sslmode=verify-ca", other_ca, "signed by no authority"),
+        ("127.0.0.1", "sslmode=verify-full", None, "signed by no authority"),
+        ("localhost", "sslmode=verify-full", ours_ca, "is not for this host's name"),
+    ] {
+        let Ok(db) = tls(&cluster, host, how, authority) else {
+            ensure!(authority.is_none(), "{how}");
+            continue; // this machine trusts no one
+        };
+        let error = db.session().await.err().context(how)?;
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert!(error.to_string().contains(why), "{how}: {error}");
+    }
+
+    ours.certify(&cluster, "-days -1").await?;
+    for how in ["sslmode=verify-full", "sslmode=verify-ca"] {
+        let error = tls(&cluster, "127.0.0.1", how, ours_ca)?.session().await.err().context(how)?;
+        assert!(error.to_string().contains("has expired"), "{how}: {error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_tls_gets_no_byte_more() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await?;
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).await?;
+        stream.write_all(b"N").await?;
+        let mut more = Vec::new();
+        stream.read_to_end(&mut more).await?;
+        Ok::<_, std::io::Error>(more)
+    });
+    let Some(authority) = Authority::new("refused")? else { return Ok(()) };
+    let path = authority.0.join("ca.pem").display().to_string().replace('/', "%2F");
+    let url = format!("postgres://alice:CANARY@{address}/d?sslmode=verify-full&sslrootcert={path}");
+    assert!(pool(&url, 1000, |_| {})?.session().await.is_err());
+    assert_eq!(server.await??, b"");
+    Ok(())
+}
