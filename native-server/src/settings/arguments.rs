@@ -122,7 +122,7 @@ impl DatabaseUrl {
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`], without the URL.
+    /// [`Kind::Config`](pgspan::Kind::Config), without the URL.
     pub fn url(&self) -> Result<String, Error> {
         let url = self.database_url.clone().filter(|url| !url.is_empty()).ok_or_else(missing)?;
         url.parse::<ConnectionUrl>()?;
