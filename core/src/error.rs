@@ -221,7 +221,7 @@ impl Error {
             }
             _ => "could not connect",
         };
-        Error::unavailable(context).from_postgres(error)
+        Error::unavailable(context).by_postgres(error)
     }
 
     /// The same error with the one that caused it, for [`source`](StdError::source).
@@ -241,7 +241,7 @@ impl Error {
             Answer::NotSent => Error::new(Kind::Parameter, error.to_string()),
             Answer::Lost => lost(stake.lost()),
         }
-        .from_postgres(error)
+        .by_postgres(error)
     }
 
     /// A deadline that passed while something was unanswered.
@@ -271,7 +271,7 @@ impl Error {
         self
     }
 
-    fn from_postgres(mut self, error: tokio_postgres::Error) -> Error {
+    fn by_postgres(mut self, error: tokio_postgres::Error) -> Error {
         match error.as_db_error() {
             Some(db) => self.0.server = Some(ServerError(Box::new(db.clone()))),
             None => self.0.source = Some(Box::new(error)),

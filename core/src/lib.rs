@@ -1,9 +1,55 @@
 //! PostgreSQL from Rust, the same on a native server and on Cloudflare Workers.
+//!
+//! ```
+//! use pgspan::{FromRow, sql};
+//!
+//! #[derive(FromRow)]
+//! struct Sum { sum: i64 }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let example = tests::example().await?;
+//! # let url = example.url();
+//! let db = pgspan_server::connect(url).await?;             // once
+//! let mut session = db.session().await?;                   // a connection of your own, in autocommit
+//! let (a, b) = (1_i64, 2_i64);
+//! let total: Sum = session.fetch_one(sql!("SELECT {a} + {b} AS sum")).await?;
+//! assert_eq!(total.sum, 3);
+//!
+//! let mut tx = session.transaction();                      // sends nothing yet
+//! for name in ["Thunder", "Bob"] {
+//!     tx.execute(sql!("INSERT INTO users (name) VALUES ({name})")).await?;
+//! }
+//! tx.commit().await?;                                      // an error if any statement failed
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The book
+//!
+//! 1. [Connect](book::connect): once, with a limit for every wait
+//! 2. [Session](book::session): a connection of your own, and what becomes of it
+//! 3. [Parameters](book::parameters): values by name, types, enums, SQL at run time
+//! 4. [Rows](book::rows): structs, tuples, values; streams, COPY, LISTEN
+//! 5. [Transactions](book::transactions): honest commits, savepoints, batches in one round trip, retries
+//! 6. [Errors](book::errors): what may be tried again, and what may have been stored
+//! 7. [Drivers](book::drivers): another runtime, and tests without a server
+//! 8. [Coming from](book::coming_from) psycopg, sqlx or tokio-postgres
+//!
+//! # Features
+//!
+//! | | |
+//! | --- | --- |
+//! | `uuid`, `chrono`, `jiff`, `time` | their types as parameters and columns |
+//! | `testing` | a driver that speaks to a script, for tests without a server |
+//!
+//! None is on by default. Everything here compiles for `wasm32-unknown-unknown`.
 
 // The derives and `sql!` name this crate as a user would.
 extern crate self as pgspan;
 
 mod batch;
+pub mod book;
 mod config;
 mod copy;
 mod database;
@@ -17,6 +63,8 @@ mod row;
 mod session;
 mod sql;
 pub mod sqlstate;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transaction;
 
 pub use batch::{Batch, Results};

@@ -14,6 +14,7 @@ compile_error!("pgspan's test bed runs on Linux and macOS (on Windows: in WSL)")
 
 mod binaries;
 mod edge;
+mod example;
 pub mod http;
 mod native;
 mod places;
@@ -26,6 +27,7 @@ mod random;
 use std::io::Write as _;
 
 pub use edge::Edge;
+pub use example::{Example, example};
 pub use native::Native;
 pub use places::{private_dir, root, target_dir};
 pub use port::free_port;

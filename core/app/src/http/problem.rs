@@ -11,7 +11,10 @@ use serde::Serialize;
 
 /// An answer that is no success. It becomes a body in [`render`](Problem::render), where the request's id is known.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Fault>);
+
+#[derive(Debug, Clone)]
+struct Fault {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -40,7 +43,7 @@ struct Members<'p> {
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem {
+        Problem(Box::new(Fault {
             status,
             code,
             detail: detail.into(),
@@ -49,7 +52,7 @@ impl Problem {
             constraint: None,
             challenge: None,
             cause: None,
-        }
+        }))
     }
 
     pub(super) fn malformed(detail: &str) -> Problem {
@@ -62,8 +65,9 @@ impl Problem {
     }
 
     pub(super) fn unauthorized(challenge: &'static str, detail: &str) -> Problem {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-        Problem { challenge: Some(challenge), ..problem }
+        let mut problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        problem.0.challenge = Some(challenge);
+        problem
     }
 
     pub(super) fn forbidden(detail: &str) -> Problem {
@@ -93,35 +97,40 @@ impl Problem {
     }
 
     pub(super) fn internal(cause: &str) -> Problem {
-        let problem =
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here");
-        Problem { cause: Some(cause.to_owned()), ..problem }
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here")
+            .because(cause)
     }
 
     pub(super) fn misconfigured(faults: &str) -> Problem {
-        let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", faults);
-        Problem { cause: Some(faults.to_owned()), ..problem }
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "misconfigured", faults).because(faults)
     }
 
     pub(super) fn not_ready(cause: impl fmt::Display) -> Problem {
         let detail = "not ready: the database can't be reached, or its schema is missing";
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
-        Problem { cause: Some(cause.to_string()), retryable: true, ..problem }
+        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).because(cause);
+        problem.0.retryable = true;
+        problem
+    }
+
+    /// What is logged.
+    fn because(mut self, cause: impl fmt::Display) -> Problem {
+        self.0.cause = Some(cause.to_string());
+        self
     }
 
     #[cfg(test)]
     pub(super) fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 
     #[cfg(test)]
     pub(super) fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// Gives a problem its body, and logs it once if it is ours. Other answers pass.
     pub(super) fn render(mut response: Response, id: &HeaderValue) -> Response {
-        let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+        let Some(Problem(problem)) = response.extensions_mut().remove::<Problem>() else { return response };
         let request_id = id.to_str().unwrap_or_default();
         if problem.status.is_server_error() {
             let cause = problem.cause.as_deref().unwrap_or_default();
@@ -160,7 +169,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.0.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -169,13 +178,11 @@ impl IntoResponse for Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         let (status, code, detail) = classify(&error);
-        Problem {
-            retryable: error.is_retryable(),
-            sqlstate: error.sqlstate().map(|code| code.code().to_owned()),
-            constraint: error.constraint().map(str::to_owned),
-            cause: Some(error.to_string()),
-            ..Problem::new(status, code, detail)
-        }
+        let mut problem = Problem::new(status, code, detail).because(&error);
+        problem.0.retryable = error.is_retryable();
+        problem.0.sqlstate = error.sqlstate().map(|code| code.code().to_owned());
+        problem.0.constraint = error.constraint().map(str::to_owned);
+        problem
     }
 }
 

@@ -1,0 +1,296 @@
+//! A driver that speaks to a script instead of a server: for tests without PostgreSQL.
+//!
+//! The client is the real one, with tokio-postgres' real codec; only what answers is scripted. So a program's own
+//! functions can be tested with whatever a server can do, and with what is hard to make one do: a deadline that passes,
+//! a connection lost at COMMIT. Feature `testing`.
+//!
+//! ```
+//! use pgspan::testing::{Reply, ScriptedDriver};
+//! use pgspan::sql;
+//!
+//! # futures_executor::block_on(async {
+//! let (driver, mut backend) = ScriptedDriver::new(|statement| match statement.text() {
+//!     "INSERT INTO users(name) VALUES ($1)" if statement.param(1) == Some("Bob".to_owned()) => {
+//!         Reply::error("23505").constraint("users_name_key")
+//!     }
+//!     "SELECT pg_sleep(60)" => Reply::silence(),
+//!     _ => Reply::ok(), // BEGIN, COMMIT and ROLLBACK do what they do in PostgreSQL
+//! });
+//! let db = pgspan::connect(driver.clone());
+//! backend.run(async {
+//!     let mut session = db.session().await?;
+//!     let mut tx = session.transaction();
+//!     for name in ["Thunder", "Bob"] {
+//!         if let Err(error) = tx.execute(sql!("INSERT INTO users(name) VALUES ({name})")).await {
+//!             assert_eq!(error.constraint(), Some("users_name_key"));
+//!         }
+//!     }
+//!     assert_eq!(tx.commit().await.unwrap_err().kind(), pgspan::Kind::RolledBack);
+//!     assert!(!driver.statements().contains(&"COMMIT".to_owned()));
+//!
+//!     // time passes when nothing else can happen
+//!     let slow = session.execute(sql!("SELECT pg_sleep(60)").reads_only()).await;
+//!     assert_eq!(slow.unwrap_err().kind(), pgspan::Kind::Timeout);
+//!     drop(session);
+//!     assert!(driver.connections()[0].ended, "not given to another");
+//!     Ok::<(), pgspan::Error>(())
+//! })
+//! .await
+//! # }).unwrap();
+//! ```
+
+mod backend;
+mod block;
+mod clock;
+mod log;
+mod reply;
+mod server;
+mod statement;
+mod wire;
+
+pub use backend::Backend;
+pub use block::Status;
+pub use log::ConnectionLog;
+pub use reply::Reply;
+pub use statement::Statement;
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::FutureExt;
+use futures_util::future::select;
+use tokio_postgres::{Client, NoTls};
+
+use crate::driver::{BoxFuture, Dialled, Driver, Notifications, drive};
+use crate::error::{Error, Result};
+use clock::Clock;
+use log::{Event, Log};
+use server::Server;
+
+/// A [`Driver`] whose server is a script. All clones are the same driver, so that a test keeps one.
+///
+/// Its pool has no limit: a connection that was given back is taken first, else one is opened.
+#[derive(Clone)]
+pub struct ScriptedDriver {
+    shared: Arc<Shared>,
+    idle: Arc<Mutex<Vec<ScriptedConnection>>>,
+    tasks: mpsc::UnboundedSender<BoxFuture<()>>,
+}
+
+type Script = Box<dyn FnMut(&Statement<'_>) -> Reply + Send>;
+type Greeting = Box<dyn FnMut(usize) -> Reply + Send>;
+
+struct Shared {
+    script: Mutex<Script>,
+    greeting: Mutex<Greeting>,
+    network: Mutex<Network>,
+    log: Log,
+    clock: Arc<Clock>,
+}
+
+/// What befalls connections that are opened from now on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Network {
+    cut_after: Option<usize>,
+    stop_after: Option<usize>,
+    packet: Option<usize>,
+}
+
+/// As much as is written before it is read.
+const BUFFER: usize = 64 * 1024;
+
+impl ScriptedDriver {
+    /// A driver, and the future that answers.
+    ///
+    /// The script is asked for every statement that arrives, transaction control included, but not for those that a
+    /// failed transaction refuses (25P02).
+    pub fn new(script: impl FnMut(&Statement<'_>) -> Reply + Send + 'static) -> (ScriptedDriver, Backend) {
+        let (tasks, arriving) = mpsc::unbounded();
+        let clock = Arc::new(Clock::default());
+        let shared = Arc::new(Shared {
+            script: Mutex::new(Box::new(script)),
+            greeting: Mutex::new(Box::new(|_| Reply::ok())),
+            network: Mutex::default(),
+            log: Log::default(),
+            clock: clock.clone(),
+        });
+        (ScriptedDriver { shared, idle: Arc::default(), tasks }, Backend::new(clock, arriving))
+    }
+
+    /// What the server answers to one that connects, by the connection's number, counted from 0. [`Reply::ok`] lets it
+    /// in, as it is without this.
+    pub fn on_connect(&self, greeting: impl FnMut(usize) -> Reply + Send + 'static) {
+        *lock(&self.shared.greeting) = Box::new(greeting);
+    }
+
+    /// Closes every connection opened from now on after so many bytes from the server, start-up included.
+    pub fn cut_connections_after(&self, bytes: impl Into<Option<usize>>) {
+        lock(&self.shared.network).cut_after = bytes.into();
+    }
+
+    /// The same, but they are left open: nothing comes any more, and nothing says so.
+    pub fn stop_connections_after(&self, bytes: impl Into<Option<usize>>) {
+        lock(&self.shared.network).stop_after = bytes.into();
+    }
+
+    /// Lets what the server says travel in packets of so many bytes, on connections opened from now on.
+    pub fn packets_of(&self, bytes: impl Into<Option<usize>>) {
+        lock(&self.shared.network).packet = bytes.into();
+    }
+
+    /// Closes every connection there is, as a server does that is killed. It takes effect when the backend is polled.
+    pub fn lose_connections(&self) {
+        self.shared.log.say(&Event::Close);
+    }
+
+    /// Sends a notification to the connections that listen to a channel.
+    pub fn notify(&self, channel: &str, payload: &str) {
+        self.shared.log.say(&Event::Notify { channel: channel.to_owned(), payload: payload.to_owned() });
+    }
+
+    /// Lets time pass. [`Backend::run`] does so by itself.
+    pub fn advance(&self, duration: Duration) {
+        self.shared.clock.advance(duration);
+    }
+
+    /// The texts of all statements that arrived, on whatever connection, in order.
+    pub fn statements(&self) -> Vec<String> {
+        self.shared.log.statements()
+    }
+
+    /// What became of each connection, in the order they were opened.
+    pub fn connections(&self) -> Vec<ConnectionLog> {
+        self.shared.log.connections()
+    }
+
+    /// How many round trips all statements took.
+    pub fn flights(&self) -> usize {
+        self.connections().iter().map(|log| log.flights).sum()
+    }
+
+    /// Connects; gives the client, the future that drives it, its notifications and its number.
+    async fn open(&self, dialled: bool) -> Result<(Client, BoxFuture<()>, Notifications, usize)> {
+        let (near, far) = tokio::io::duplex(BUFFER);
+        let (say, events) = mpsc::unbounded();
+        let number = self.shared.log.open(dialled, say);
+        self.run(Box::pin(Server::new(number, self.shared.clone(), far, events).serve()))?;
+        let mut config = tokio_postgres::Config::new();
+        let connected = config.user("scripted").connect_raw(near, NoTls).await;
+        let (client, connection) = connected.map_err(Error::connect)?;
+        let (task, notifications) = drive(connection);
+        Ok((client, Box::pin(task), notifications, number))
+    }
+
+    fn run(&self, task: BoxFuture<()>) -> Result<()> {
+        self.tasks
+            .unbounded_send(task)
+            .map_err(|_| Error::unavailable("the backend of the scripted driver is gone"))
+    }
+}
+
+impl Driver for ScriptedDriver {
+    type Connection = ScriptedConnection;
+
+    async fn acquire(&self) -> Result<ScriptedConnection> {
+        loop {
+            let Some(idle) = lock(&self.idle).pop() else { break };
+            if !idle.client.is_closed() {
+                idle.change(|log| log.idle = false);
+                return Ok(idle);
+            }
+        }
+        let (client, task, _, number) = self.open(false).await?;
+        let (alive, ended) = oneshot::channel::<()>();
+        self.run(Box::pin(select(task, ended).map(drop)))?;
+        Ok(ScriptedConnection { client, number, shared: Arc::downgrade(&self.shared), _alive: alive })
+    }
+
+    fn recycle(&self, connection: ScriptedConnection) {
+        connection.change(|log| {
+            log.recycled += 1;
+            log.idle = true;
+        });
+        lock(&self.idle).push(connection);
+    }
+
+    async fn dial(&self) -> Result<Dialled> {
+        let (client, task, notifications, _) = self.open(true).await?;
+        self.run(task)?;
+        Ok(Dialled { client, notifications })
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.shared.clock.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.clock.now()
+    }
+}
+
+/// An exclusive connection of a [`ScriptedDriver`]. Dropping it ends it.
+pub struct ScriptedConnection {
+    client: Client,
+    number: usize,
+    shared: Weak<Shared>,
+    _alive: oneshot::Sender<()>,
+}
+
+impl ScriptedConnection {
+    fn change(&self, change: impl FnOnce(&mut ConnectionLog)) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.log.change(self.number, change);
+        }
+    }
+}
+
+impl Deref for ScriptedConnection {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for ScriptedConnection {
+    fn drop(&mut self) {
+        self.change(|log| {
+            log.ended = true;
+            log.idle = false;
+        });
+    }
+}
+
+impl Shared {
+    fn ask(&self, statement: &Statement<'_>) -> Reply {
+        lock(&self.script)(statement)
+    }
+
+    fn greet(&self, number: usize) -> Reply {
+        lock(&self.greeting)(number)
+    }
+
+    fn network(&self) -> Network {
+        *lock(&self.network)
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for ScriptedDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedDriver").field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ScriptedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedConnection").field("number", &self.number).finish_non_exhaustive()
+    }
+}
