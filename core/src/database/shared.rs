@@ -38,6 +38,11 @@ impl Shared {
         self.most == 0
     }
 
+    /// Lets go of all; each ends with the last statement on it.
+    pub(super) fn close(&self) {
+        self.lock().clear();
+    }
+
     pub(super) async fn statement(&self, db: &Database, sql: &Sql<'_>) -> Result<Outcome> {
         if sql.check()? == Effect::SessionState {
             return Err(Error::refused(
@@ -65,40 +70,44 @@ impl Shared {
 
     /// The least loaded connection; another is opened while all are busy and there may be more.
     async fn connection(&self, db: &Database) -> Result<Arc<Connection>> {
-        let limit = db.settings().acquire_timeout;
-        loop {
-            let (least, may_open) = self.least_loaded();
-            let busy = least.as_ref().is_none_or(|least| least.in_flight.load(Ordering::Relaxed) > 0);
-            let dialling = match (least, self.dialling.try_lock()) {
-                (Some(least), _) if !busy || !may_open => return Ok(least),
-                (Some(least), Err(_)) => return Ok(least),
-                (_, Ok(dialling)) => dialling,
-                (None, Err(_)) => {
-                    let waited = db.within(limit, self.dialling.lock()).await;
-                    drop(waited.map_err(|Elapsed| too_late(db))?);
-                    if let (Some(least), _) = self.least_loaded() {
-                        return Ok(least);
-                    }
-                    continue;
+        let until = db.port().now().saturating_add(db.settings().acquire_timeout);
+        let left = || until.saturating_sub(db.port().now());
+        let (least, may_open) = self.least_loaded();
+        let busy = least.as_ref().is_none_or(|least| least.in_flight.load(Ordering::Relaxed) > 0);
+        // held until the new connection is in the list
+        let _dialling = match (least, self.dialling.try_lock()) {
+            (Some(least), _) if !busy || !may_open => return Ok(least),
+            (Some(least), Err(_)) => return Ok(least),
+            (_, Ok(dialling)) => dialling,
+            (None, Err(_)) => {
+                // Kept: it goes from one who waits to the next, so that whoever let go and tried again would find it
+                // taken, for ever.
+                let dialling = db.within(left(), self.dialling.lock()).await.map_err(|Elapsed| too_late(db))?;
+                if let (Some(least), _) = self.least_loaded() {
+                    return Ok(least);
                 }
-            };
-            let dialled = db.within(limit, db.port().dial()).await;
-            let dialled = dialled.unwrap_or_else(|Elapsed| Err(too_late(db)));
-            drop(dialling);
-            match (dialled, self.least_loaded()) {
-                (Ok(dialled), _) => {
-                    let connection = Arc::new(Connection {
-                        client: dialled.client,
-                        in_flight: AtomicUsize::new(0),
-                        avoided: AtomicBool::new(false),
-                    });
-                    self.lock().push(connection.clone());
-                    return Ok(connection);
-                }
-                (Err(_), (Some(least), _)) => return Ok(least),
-                (Err(error), (None, _)) => return Err(error),
+                dialling
             }
+        };
+        let dialled = db.within(left(), db.port().dial()).await;
+        let dialled = dialled.unwrap_or_else(|Elapsed| Err(too_late(db)));
+        match (dialled, self.least_loaded()) {
+            (Ok(dialled), _) => {
+                let connection = Arc::new(Connection {
+                    client: dialled.client,
+                    in_flight: AtomicUsize::new(0),
+                    avoided: AtomicBool::new(false),
+                });
+                self.lock().push(connection.clone());
+                Ok(connection)
+            }
+            (Err(_), (Some(least), _)) => Ok(least),
+            (Err(error), (None, _)) => Err(error),
         }
+    }
+
+    pub(super) fn close_idle(&self) {
+        self.lock().retain(|connection| connection.in_flight.load(Ordering::Relaxed) > 0);
     }
 
     /// The connection with the fewest statements in flight, and whether there may be one more.
