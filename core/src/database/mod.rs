@@ -5,6 +5,7 @@ mod shared;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -29,7 +30,8 @@ pub fn connect(driver: impl Driver) -> Database {
 /// A database with settings of your own.
 pub fn connect_with(driver: impl Driver, settings: Settings) -> Database {
     let shared = Shared::new(settings.shared);
-    let inner = Inner { port: Box::new(Erased(Arc::new(driver))), settings, shared };
+    let port = Box::new(Erased(Arc::new(driver)));
+    let inner = Inner { port, settings, shared, closed: AtomicBool::new(false) };
     Database { inner: Arc::new(inner), scope: Arc::default() }
 }
 
@@ -50,6 +52,7 @@ struct Inner {
     port: Box<dyn Port>,
     settings: Settings,
     shared: Shared,
+    closed: AtomicBool,
 }
 
 impl Database {
@@ -64,6 +67,7 @@ impl Database {
     ///
     /// Dropping the future gives up the place in the queue and loses no connection.
     pub async fn session(&self) -> Result<Session> {
+        self.check_open()?;
         self.check_deadline()?;
         // the driver keeps its own deadline, and says which step it hit; ours is for a driver that does not
         let limit = self.settings().acquire_timeout + Duration::from_secs(1);
@@ -151,6 +155,14 @@ impl Database {
         }
     }
 
+    /// Closes the database, for good and for all clones: what is under way finishes, what comes after is refused
+    /// ([`Kind::Unavailable`]). The shared connections end with their last statement; a driver's pool is the driver's to
+    /// close.
+    pub fn close(&self) {
+        self.inner.closed.store(true, Ordering::Relaxed);
+        self.inner.shared.close();
+    }
+
     /// The settings it was made with.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
@@ -161,9 +173,19 @@ impl Database {
     }
 
     async fn outcome(&self, sql: Sql<'_>) -> Result<Outcome> {
+        self.check_open()?;
         match self.inner.shared.is_empty() {
             true => self.session().await?.statement(0, &sql).await,
             false => self.inner.shared.statement(self, &sql).await,
+        }
+    }
+}
+
+impl Database {
+    fn check_open(&self) -> Result<()> {
+        match self.inner.closed.load(Ordering::Relaxed) {
+            true => Err(Error::unavailable("the database is closed")),
+            false => Ok(()),
         }
     }
 }
