@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use crate::error::{Answer as Verdict, Error, Kind, Result, Stake};
 use crate::retry::Retry;
 use crate::row::FromRow;
-use crate::session::pipeline::{Answer, Outcome};
-use crate::session::{Block, Session, Start, one, optional, stake};
+use crate::session::pipeline::Outcome;
+use crate::session::{Behind, Block, Session, Start, one, optional, stake};
 use crate::sql::Sql;
 use crate::transaction::TransactionOptions;
 
@@ -162,7 +162,7 @@ impl Session {
         let sent: Vec<&Sql<'_>> = opening.iter().chain(statements).collect();
         let mut answers = self.flight(&sent).await?.answers;
         let rest = answers.split_off(opening.len().min(answers.len()));
-        self.judge_opening(answers, rest.iter().any(Answer::is_ok))?;
+        self.judge_opening(&opening, answers, Behind::of_all(&rest, statements.len()))?;
         let mut outcomes = Vec::with_capacity(statements.len());
         let mut failure = None;
         // every answer goes into the account, the first failure is the batch's
@@ -218,6 +218,7 @@ impl Session {
             false => None,
         };
         let rest = answers.split_off(opening.len().min(answers.len()));
+        let behind = Behind::of_all(&rest, statements.len());
         // The middle decides: a COMMIT behind a failed statement is answered without an error.
         let mut outcomes = Vec::with_capacity(statements.len());
         let mut failure: Option<(usize, tokio_postgres::Error)> = None;
@@ -228,7 +229,7 @@ impl Session {
                 Err(_) => {}
             }
         }
-        let opened = self.judge_opening(answers, !outcomes.is_empty());
+        let opened = self.judge_opening(&opening, answers, behind);
         let result = match (opened, failure, committed) {
             (Err(error), _, _) if error.is_outcome_unknown() => Err(error),
             // lost before BEGIN was answered: all that was written behind it may have been carried out

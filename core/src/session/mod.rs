@@ -107,7 +107,7 @@ impl Session {
         let mut answers = flight.answers.into_iter();
         let opened: Vec<Answer> = answers.by_ref().take(opening.len()).collect();
         let answer = answers.next();
-        self.judge_opening(opened, answer.as_ref().is_some_and(Answer::is_ok))?;
+        self.judge_opening(&opening, opened, Behind::of(answer.as_ref()))?;
         match answer {
             Some(Ok(outcome)) => Ok(outcome),
             Some(Err(error)) => Err(self.judge(error, stake)),
@@ -155,9 +155,14 @@ impl Session {
         Ok(Flight { answers })
     }
 
-    /// What came of the blocks' beginnings; `succeeded` says whether anything behind them did.
-    pub(crate) fn judge_opening(&mut self, opened: Vec<Answer>, succeeded: bool) -> Result<()> {
-        for answer in opened {
+    /// What came of the blocks' beginnings, and so of the statements behind them.
+    pub(crate) fn judge_opening(
+        &mut self,
+        opening: &[Sql<'_>],
+        opened: Vec<Answer>,
+        behind: Behind,
+    ) -> Result<()> {
+        for (sql, answer) in opening.iter().zip(opened) {
             match answer {
                 Ok(outcome) => {
                     let id = outcome.rows.first().and_then(TransactionId::read);
@@ -167,8 +172,9 @@ impl Session {
                 }
                 Err(error) => {
                     self.account.fail_all(error.code());
-                    if succeeded {
-                        self.account.broken = true;
+                    self.account.broken |= behind != Behind::Failed;
+                    let no_block = sql.text() == "BEGIN" && Verdict::of(&error) == Verdict::Definite;
+                    if behind == Behind::Succeeded || behind == Behind::Unknown && no_block {
                         return Err(Error::new(
                             Kind::OutcomeUnknown,
                             "BEGIN failed and a statement behind it did not: it may be committed by itself",
@@ -227,6 +233,30 @@ impl Session {
 /// The answers that came in time, in the order of the statements.
 pub(crate) struct Flight {
     pub(crate) answers: Vec<Answer>,
+}
+
+/// What became of the statements behind the beginning of a block; of several, the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Behind {
+    /// They did not run, or the server said that they failed.
+    Failed,
+    /// No answer came.
+    Unknown,
+    Succeeded,
+}
+
+impl Behind {
+    pub(crate) fn of<T>(answer: Option<&Result<T, tokio_postgres::Error>>) -> Behind {
+        match answer {
+            Some(Ok(_)) => Behind::Succeeded,
+            Some(Err(error)) if Verdict::of(error) != Verdict::Lost => Behind::Failed,
+            Some(Err(_)) | None => Behind::Unknown,
+        }
+    }
+
+    pub(crate) fn of_all(answers: &[Answer], sent: usize) -> Behind {
+        (0..sent).map(|position| Behind::of(answers.get(position))).max().unwrap_or(Behind::Failed)
+    }
 }
 
 /// What an answer that never comes would leave open.

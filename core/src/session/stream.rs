@@ -10,7 +10,7 @@ use futures_util::future::join;
 use tokio_postgres::{Client, RowStream};
 
 use super::pipeline::{Pipeline, perform};
-use super::{Session, stake};
+use super::{Behind, Session, stake};
 use crate::driver::BoxFuture;
 use crate::error::{Error, Kind, Result, Stake};
 use crate::row::{FromRow, Shape};
@@ -121,10 +121,13 @@ impl Session {
         );
         let answer = self.db.flight(self.db.settings().statement_deadline(), sent).await;
         self.account.unanswered -= opened.len();
-        let answer = answer.map(|((), answer)| answer).map_err(|_| Error::deadline(stake))?;
-        self.account.unanswered -= usize::from(answer.is_err());
-        self.judge_opening(opened, answer.is_ok())?;
-        answer.map_err(|error| self.judge(error, stake))
+        let answer = answer.map(|((), answer)| answer).ok();
+        self.account.unanswered -= usize::from(answer.as_ref().is_some_and(Result::is_err));
+        self.judge_opening(&opening, opened, Behind::of(answer.as_ref()))?;
+        match answer {
+            Some(answer) => answer.map_err(|error| self.judge(error, stake)),
+            None => Err(Error::deadline(stake)),
+        }
     }
 }
 
