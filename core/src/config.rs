@@ -211,6 +211,7 @@ pub struct ConnectionUrl {
     tls: Tls,
     root_cert: Option<String>,
     channel_binding: ChannelBinding,
+    requires_scram: bool,
 }
 
 /// How a connection is encrypted.
@@ -226,6 +227,16 @@ pub enum Tls {
 }
 
 impl ConnectionUrl {
+    /// A URL whose connection is private by other means, so that plain text is allowed to any host: a Hyperdrive binding, or
+    /// a network of one's own that is encrypted below.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`], as for any other URL.
+    pub fn over_private_link(url: &str) -> Result<ConnectionUrl> {
+        parse(url, true)
+    }
+
     /// What tokio-postgres understands of it: hosts, ports, user, password, database, options.
     pub fn postgres(&self) -> &tokio_postgres::Config {
         &self.postgres
@@ -244,6 +255,11 @@ impl ConnectionUrl {
     /// Whether the login must be tied to the TLS connection (`channel_binding`).
     pub fn channel_binding(&self) -> ChannelBinding {
         self.channel_binding
+    }
+
+    /// Whether a server that asks for anything but SCRAM is to be refused (`require_auth=scram-sha-256`).
+    pub fn requires_scram(&self) -> bool {
+        self.requires_scram
     }
 
     /// The configuration of a connection with these settings: limits as start-up options where there is no pooler, and
@@ -277,74 +293,83 @@ impl FromStr for ConnectionUrl {
     type Err = Error;
 
     fn from_str(url: &str) -> Result<ConnectionUrl> {
-        let fault = |text: &str| Error::new(Kind::Config, format!("DATABASE_URL: {text}"));
-        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-            return Err(fault("must be a URL such as postgres://user:password@host:5432/database"));
-        }
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut rest = Vec::new();
-        let (mut sslmode, mut root_cert, mut channel_binding) = (None, None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = || percent_decode_str(value).decode_utf8().map(String::from);
-            let ours = match key {
-                "sslmode" => &mut sslmode,
-                "sslrootcert" => &mut root_cert,
-                "channel_binding" => &mut channel_binding,
-                _ => {
-                    rest.push(pair);
-                    continue;
-                }
-            };
-            *ours = Some(value().map_err(|_| fault("is not percent-encoded UTF-8"))?);
-        }
-        let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-        let mut postgres = tokio_postgres::Config::from_str(&plain).map_err(|error| {
-            // the parser names the key it does not know, and never a value
-            let cause =
-                std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-            let cause = if cause.contains("unknown option") { cause } else { String::new() };
-            fault(&format!("can't be parsed{cause}"))
-        })?;
-        if postgres.get_hosts().is_empty() {
-            return Err(fault("has no host"));
-        }
-        if postgres.get_user().is_none() {
-            return Err(fault("has no user"));
-        }
-        let local = postgres.get_hosts().iter().all(is_local);
-        let tls = match sslmode.as_deref() {
-            None if local => Tls::Disable,
-            None | Some("require" | "verify-full") => Tls::VerifyFull,
-            Some("verify-ca") => Tls::VerifyCa,
-            Some("disable") if local => Tls::Disable,
-            Some("disable") => {
-                return Err(fault(
-                    "sslmode=disable would send everything in plain text over the network: use verify-full",
-                ));
-            }
-            Some("prefer" | "allow") => {
-                return Err(fault(
-                    "sslmode=prefer and sslmode=allow fall back to plain text without a word: use verify-full, or disable on loopback",
-                ));
-            }
-            Some(_) => return Err(fault("sslmode must be disable, require, verify-ca or verify-full")),
-        };
-        let channel_binding = match channel_binding.as_deref() {
-            None | Some("prefer") => ChannelBinding::Prefer,
-            Some("disable") => ChannelBinding::Disable,
-            Some("require") if tls == Tls::Disable => {
-                return Err(fault("channel_binding=require needs TLS: set sslmode=verify-full"));
-            }
-            Some("require") => ChannelBinding::Require,
-            Some(_) => return Err(fault("channel_binding must be disable, prefer or require")),
-        };
-        if root_cert.is_some() && tls == Tls::Disable {
-            return Err(fault("sslrootcert has no meaning with sslmode=disable"));
-        }
-        postgres.channel_binding(channel_binding);
-        Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding })
+        parse(url, false)
     }
+}
+
+fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
+    let fault = |text: &str| Error::new(Kind::Config, format!("DATABASE_URL: {text}"));
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        return Err(fault("must be a URL such as postgres://user:password@host:5432/database"));
+    }
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut rest = Vec::new();
+    let (mut sslmode, mut root_cert, mut channel_binding, mut require_auth) = (None, None, None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = || percent_decode_str(value).decode_utf8().map(String::from);
+        let ours = match key {
+            "sslmode" => &mut sslmode,
+            "sslrootcert" => &mut root_cert,
+            "channel_binding" => &mut channel_binding,
+            "require_auth" => &mut require_auth,
+            _ => {
+                rest.push(pair);
+                continue;
+            }
+        };
+        *ours = Some(value().map_err(|_| fault("is not percent-encoded UTF-8"))?);
+    }
+    let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
+    let mut postgres = tokio_postgres::Config::from_str(&plain).map_err(|error| {
+        // the parser names the key it does not know, and never a value
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+        let cause = if cause.contains("unknown option") { cause } else { String::new() };
+        fault(&format!("can't be parsed{cause}"))
+    })?;
+    if postgres.get_hosts().is_empty() {
+        return Err(fault("has no host"));
+    }
+    if postgres.get_user().is_none() {
+        return Err(fault("has no user"));
+    }
+    let local = private || postgres.get_hosts().iter().all(is_local);
+    let tls = match sslmode.as_deref() {
+        None if local => Tls::Disable,
+        None | Some("require" | "verify-full") => Tls::VerifyFull,
+        Some("verify-ca") => Tls::VerifyCa,
+        Some("disable") if local => Tls::Disable,
+        Some("disable") => {
+            return Err(fault(
+                "sslmode=disable would send everything in plain text over the network: use verify-full",
+            ));
+        }
+        Some("prefer" | "allow") => {
+            return Err(fault(
+                "sslmode=prefer and sslmode=allow fall back to plain text without a word: use verify-full, or disable on loopback",
+            ));
+        }
+        Some(_) => return Err(fault("sslmode must be disable, require, verify-ca or verify-full")),
+    };
+    let channel_binding = match channel_binding.as_deref() {
+        None | Some("prefer") => ChannelBinding::Prefer,
+        Some("disable") => ChannelBinding::Disable,
+        Some("require") if tls == Tls::Disable => {
+            return Err(fault("channel_binding=require needs TLS: set sslmode=verify-full"));
+        }
+        Some("require") => ChannelBinding::Require,
+        Some(_) => return Err(fault("channel_binding must be disable, prefer or require")),
+    };
+    if root_cert.is_some() && tls == Tls::Disable {
+        return Err(fault("sslrootcert has no meaning with sslmode=disable"));
+    }
+    let requires_scram = match require_auth.as_deref() {
+        None => false,
+        Some("scram-sha-256") => true,
+        Some(_) => return Err(fault("require_auth must be scram-sha-256, or left out")),
+    };
+    postgres.channel_binding(channel_binding);
+    Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding, requires_scram })
 }
 
 fn is_local(host: &Host) -> bool {
@@ -401,6 +426,7 @@ mod tests {
             ("postgres://u:CANARY@db.example.com/d?sslmode=maybe", "must be"),
             ("postgres://u:CANARY@127.0.0.1/d?channel_binding=require", "needs TLS"),
             ("postgres://u:CANARY@127.0.0.1/d?sslrootcert=a", "no meaning"),
+            ("postgres://u:CANARY@127.0.0.1/d?require_auth=md5", "scram-sha-256"),
             ("postgres://u:CANARY@127.0.0.1/d?nonsense=CANARY", "unknown option"),
             ("postgres://u:CANARY@127.0.0.1:port/d", "can't be parsed"),
             ("postgres://:CANARY@/d", "no "),
@@ -418,6 +444,12 @@ mod tests {
     fn a_url_is_shown_without_user_and_password() {
         let shown = format!("{:?}", parse("postgres://alice:CANARY@127.0.0.1:5433/d").unwrap());
         assert!(shown.contains("5433") && !shown.contains("alice") && !shown.contains("CANARY"), "{shown}");
+    }
+
+    #[test]
+    fn scram_can_be_required() {
+        assert!(parse("postgres://u@127.0.0.1/d?require_auth=scram-sha-256").unwrap().requires_scram());
+        assert!(!parse("postgres://u@127.0.0.1/d").unwrap().requires_scram());
     }
 
     #[test]

@@ -27,7 +27,7 @@ async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response>
     }
 }
 
-fn options(env: &Env) -> std::result::Result<Options, Vec<Error>> {
+pub(crate) fn options(env: &Env) -> std::result::Result<Options, Vec<Error>> {
     let lookup = lookup(env);
     let anonymous = lookup("ALLOW_ANONYMOUS_WRITES").is_some_and(|value| value == "true");
     let writes =

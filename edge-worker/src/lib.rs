@@ -12,17 +12,27 @@
 //! }
 //! ```
 //!
-//! Each request has connections of its own, closed with it: a Worker may not use another request's socket.
+//! A Worker may not use another request's socket, so each request has connections of its own, closed with it; or a Durable
+//! Object holds them between requests, as pgspan's own Worker does ([`Pool`], with `entry.mjs` in front of it).
 
+mod backoff;
+mod connection;
 mod driver;
 #[cfg(feature = "app")]
 mod entry;
 #[cfg(feature = "app")]
 mod log;
+mod login;
+#[cfg(feature = "app")]
+#[allow(missing_docs, missing_debug_implementations, reason = "what the macro for the object writes")]
+mod object;
+mod pool;
 mod respond;
 mod settings;
 mod socket;
 
-pub use driver::{Connections, SocketDriver};
+pub use driver::Connections;
+#[cfg(feature = "app")]
+pub use object::Pool;
 pub use respond::respond;
 pub use settings::lookup;

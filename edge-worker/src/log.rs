@@ -1,31 +1,51 @@
 //! Logs and panics, to the Worker's console.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Sends `tracing`'s events and the place of a panic to the console. The text of a panic may quote values and is left out.
 pub(crate) fn install() {
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(|| Console)
-        .with_max_level(tracing::Level::INFO)
-        .without_time() // the platform stamps each line
-        .with_ansi(false)
-        .finish();
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(Console);
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         worker::console_error!("panic at {place}");
     }));
 }
 
+/// Writes a line for each event of INFO and above; `tracing-subscriber` would be a fifth of the Worker's size.
 struct Console;
 
-impl Write for Console {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        worker::console_log!("{}", String::from_utf8_lossy(line).trim_end());
-        Ok(line.len())
+impl Subscriber for Console {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(format!("{} {}:", event.metadata().level(), event.metadata().target()));
+        event.record(&mut line);
+        worker::console_log!("{}", line.0);
+    }
+
+    // no span is entered here
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
     }
 }

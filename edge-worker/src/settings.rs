@@ -1,38 +1,85 @@
-//! Settings from the Worker's bindings: variables and secrets.
+//! Settings from the Worker's bindings: variables, secrets and Hyperdrive.
 
-use pgspan::{ConnectionUrl, Error, Kind, Settings, Tls};
+use pgspan::{ConnectionUrl, Error, Kind, Pooler, Settings, Tls};
 use tokio_postgres::config::{ChannelBinding, Host};
 use worker::Env;
 
-/// Reads a variable or a secret by name.
+/// Reads a variable or a secret by name. One that is empty counts as not set.
 pub fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
     let env = env.clone();
-    move |name| env.var(name).ok().map(|value| value.to_string())
+    move |name| env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
+}
+
+/// How the Worker reaches PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connect {
+    /// A Durable Object keeps the connections.
+    Pool,
+    /// One for each request.
+    Socket,
+    /// One for each request, to Cloudflare's pool.
+    Hyperdrive,
 }
 
 /// Where the database is, and how it behaves. What the runtime can't do is refused here.
-pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<(ConnectionUrl, Settings), Vec<Error>> {
-    let fault = |text: &str| Error::new(Kind::Config, text);
-    let url = match lookup("DATABASE_URL").filter(|url| !url.is_empty()) {
-        None => Err(fault("DATABASE_URL: is missing; set it with `npx wrangler secret put DATABASE_URL`")),
-        Some(url) => url.parse::<ConnectionUrl>(),
+pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings), Vec<Error>> {
+    let lookup = lookup(env);
+    let mut faults = Vec::new();
+    let connect = match lookup("PGSPAN_CONNECT").as_deref() {
+        Some("pool") if env.durable_object("POOL").is_err() => {
+            faults
+                .push(fault("POOL: the Durable Object binding is missing, which PGSPAN_CONNECT=pool needs"));
+            Connect::Pool
+        }
+        None | Some("pool") => Connect::Pool,
+        Some("socket") => Connect::Socket,
+        Some("hyperdrive") => Connect::Hyperdrive,
+        Some(_) => {
+            faults.push(fault("PGSPAN_CONNECT: must be pool, socket or hyperdrive"));
+            Connect::Socket
+        }
     };
-    let url = url.and_then(|url| match check(&url) {
-        Some(impossible) => Err(fault(impossible)),
-        None => Ok(url),
-    });
-    match (url, Settings::read(lookup)) {
-        (Ok(url), Ok(mut settings)) => {
-            settings.shared = 0; // a connection may not outlive its request
+    let url = match connect {
+        Connect::Hyperdrive => hyperdrive(env),
+        Connect::Pool | Connect::Socket => direct(&lookup),
+    };
+    let settings = Settings::read(&lookup);
+    match (url, settings, faults.is_empty()) {
+        (Ok(url), Ok(mut settings), true) => {
+            if connect == Connect::Hyperdrive {
+                settings.pooler = Some(Pooler::Transaction);
+            }
             Ok((url, settings))
         }
-        (url, settings) => Err(url.err().into_iter().chain(settings.err().unwrap_or_default()).collect()),
+        (url, settings, _) => {
+            faults.extend(url.err());
+            faults.extend(settings.err().unwrap_or_default());
+            Err(faults)
+        }
     }
 }
 
-fn check(url: &ConnectionUrl) -> Option<&'static str> {
-    let postgres = url.postgres();
-    match postgres.get_hosts() {
+fn direct(lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Error> {
+    let Some(url) = lookup("DATABASE_URL") else {
+        return Err(fault("DATABASE_URL: is missing; set it with `npx wrangler secret put DATABASE_URL`"));
+    };
+    let url: ConnectionUrl = url.parse()?;
+    match impossible(&url) {
+        Some(impossible) => Err(fault(impossible)),
+        None => Ok(url),
+    }
+}
+
+fn hyperdrive(env: &Env) -> Result<ConnectionUrl, Error> {
+    match env.hyperdrive("HYPERDRIVE") {
+        // plain text only between the Worker and Hyperdrive, inside the runtime
+        Ok(hyperdrive) => ConnectionUrl::over_private_link(&hyperdrive.connection_string()),
+        Err(_) => Err(fault("HYPERDRIVE: the binding is missing, which PGSPAN_CONNECT=hyperdrive needs")),
+    }
+}
+
+fn impossible(url: &ConnectionUrl) -> Option<&'static str> {
+    match url.postgres().get_hosts() {
         [Host::Tcp(name)] if !name.starts_with('/') => {}
         [_] => return Some("DATABASE_URL: a Worker can't reach a unix socket"),
         _ => return Some("DATABASE_URL: a Worker connects to one host"),
@@ -49,4 +96,8 @@ fn check(url: &ConnectionUrl) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+fn fault(text: &str) -> Error {
+    Error::new(Kind::Config, text)
 }

@@ -31,15 +31,19 @@ impl Edge {
     /// # Cancel safety
     /// Dropping the future ends it.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
-        let build = root().join("edge-worker/build");
-        ensure!(build.join("index.js").exists(), "the Worker is not built; run `cargo xtask worker` first");
+        let worker = root().join("edge-worker");
+        ensure!(
+            worker.join("build/index.js").exists(),
+            "the Worker is not built; run `cargo xtask worker` first"
+        );
         let port = free_port()?;
         // Its own copy: a relative path is all that the configuration's `embed` takes, and a rebuild can't change what runs.
         let folder = target_dir().join(format!("test-bed/edge-{port}"));
         let _ = fs::remove_dir_all(&folder);
         private_dir(&folder)?;
-        for part in ["index.js", "index_bg.wasm"] {
-            fs::copy(build.join(part), folder.join(part))
+        private_dir(&folder.join("build"))?;
+        for part in PARTS {
+            fs::copy(worker.join(part), folder.join(part))
                 .with_context(|| format!("could not copy the Worker's {part}"))?;
         }
         let config = folder.join("config.capnp");
@@ -74,9 +78,12 @@ impl Drop for Edge {
         let _ = self.process.stop();
         // It holds the database's password. The log stays for whoever looks into a failure.
         let _ = fs::remove_file(self.folder.join("config.capnp"));
-        let _ = fs::remove_file(self.folder.join("index_bg.wasm"));
+        let _ = fs::remove_dir_all(self.folder.join("build"));
     }
 }
+
+/// The Worker: its entry, and what the entry imports.
+const PARTS: [&str; 3] = ["entry.mjs", "build/index.js", "build/index_bg.wasm"];
 
 /// workerd's configuration, in Cap'n Proto's text form (`workerd.capnp` in its repository is the reference).
 fn configuration(port: u16, settings: &[(&str, &str)]) -> String {
@@ -98,11 +105,15 @@ const config :Workerd.Config = (
 
 const worker :Workerd.Worker = (
   modules = [
-    (name = "index.js", esModule = embed "index.js"),
-    (name = "index_bg.wasm", wasm = embed "index_bg.wasm"),
+    (name = "entry.mjs", esModule = embed "entry.mjs"),
+    (name = "build/index.js", esModule = embed "build/index.js"),
+    (name = "build/index_bg.wasm", wasm = embed "build/index_bg.wasm"),
   ],
   compatibilityDate = {date},
+  durableObjectNamespaces = [(className = "Pool", uniqueKey = "pgspan-pool", enableSql = true)],
+  durableObjectStorage = (inMemory = void),
   bindings = [
+    (name = "POOL", durableObjectNamespace = "Pool"),
 {bindings}  ],
 );
 "#

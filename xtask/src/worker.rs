@@ -39,6 +39,11 @@ pub(crate) async fn build(progress: &Progress) -> Result<()> {
     bundle.env("WASM_BINDGEN_BIN", wasm_bindgen);
     bundle.env("WASM_OPT_BIN", npm_program("wasm-opt")).env("ESBUILD_BIN", npm_program("esbuild"));
     progress.run("bundling the Worker", &mut bundle).await?;
+    // The functions' names are a sixth of the program, and no one is told them: a panic's place is logged by our own hook.
+    let program = build.join("index_bg.wasm");
+    let mut strip = Command::new(npm_program("wasm-opt"));
+    strip.arg(&program).args(["--all-features", "--strip-debug", "--strip-producers", "-o"]).arg(&program);
+    progress.run("stripping the Worker", &mut strip).await?;
     fs::write(&noted, stamp).with_context(|| format!("could not write {}", noted.display()))?;
     say("the Worker is in edge-worker/build");
     Ok(())

@@ -155,6 +155,12 @@ impl Database {
         }
     }
 
+    /// Closes the shared connections on which nothing is in flight; the next statement opens one again. For hosts that end
+    /// when nothing is open, as a Durable Object does.
+    pub fn close_shared(&self) {
+        self.inner.shared.close_idle();
+    }
+
     /// Closes the database, for good and for all clones: what is under way finishes, what comes after is refused
     /// ([`Kind::Unavailable`]). The shared connections end with their last statement; a driver's pool is the driver's to
     /// close.

@@ -1,4 +1,4 @@
-//! One suite, two hosts.
+//! One suite, two hosts, and both ways in which the Worker holds its connections.
 
 use std::time::Duration;
 
@@ -8,14 +8,17 @@ use serde_json::json;
 
 use crate::support::{Answer, Database, Host, Kind, TOKEN, eventually};
 
-/// Runs each test against both hosts, as `both::native::…` and `both::edge::…`.
+/// Runs each test against both hosts, as `both::native::…`, `both::edge_socket::…` and `both::edge_pool::…`.
 macro_rules! both {
     ($($name:ident),* $(,)?) => {
         mod native {
             $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Native).await })*
         }
-        mod edge {
-            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Edge).await })*
+        mod edge_socket {
+            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Socket).await })*
+        }
+        mod edge_pool {
+            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Pool).await })*
         }
     };
 }
@@ -403,7 +406,7 @@ async fn nothing_is_left_in_a_transaction(kind: Kind) -> Result<()> {
     .await?;
     let names = host.database.names().await?;
     assert!(names == ["a"] || names == ["a", "c", "d"], "whole or nothing: {names:?}");
-    if kind == Kind::Edge {
+    if kind == Kind::Socket {
         eventually("every connection closed", async || Ok(host.database.states().await?.is_empty())).await?;
     }
     Ok(())

@@ -13,11 +13,14 @@ use tokio_postgres::{Client, NoTls};
 /// The token of hosts that have one.
 pub(crate) const TOKEN: &str = "s3cr3t-CANARY-0123456789";
 
-/// Which of the two hosts.
+/// Which of the two hosts, and how the second reaches PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Native,
-    Edge,
+    /// The Worker with a connection for each request.
+    Socket,
+    /// The Worker with its Durable Object.
+    Pool,
 }
 
 /// A running host with a database of its own.
@@ -45,7 +48,12 @@ impl Host {
         all.extend_from_slice(settings);
         let running = match kind {
             Kind::Native => Running::Native(Native::start(&all).await?),
-            Kind::Edge => Running::Edge(Edge::start(&all).await?),
+            Kind::Socket => {
+                Running::Edge(Edge::start(&[&all[..], &[("PGSPAN_CONNECT", "socket")]].concat()).await?)
+            }
+            Kind::Pool => {
+                Running::Edge(Edge::start(&[&all[..], &[("PGSPAN_CONNECT", "pool")]].concat()).await?)
+            }
         };
         Ok(Host { running, database, http: reqwest::Client::builder().no_proxy().build()? })
     }

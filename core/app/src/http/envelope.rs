@@ -36,8 +36,8 @@ pub(super) async fn envelope(State(app): State<App>, mut request: Request, next:
     };
     let mut response = finish(response, id);
     if let (round_trips @ 1.., waited) = db.round_trips() {
-        let millis = waited.as_secs_f64() * 1000.0;
-        let timing = format!("db;dur={millis:.3};desc=\"{round_trips} round trips\"");
+        let (millis, micros) = (waited.as_millis(), waited.subsec_micros() % 1000);
+        let timing = format!("db;dur={millis}.{micros:03};desc=\"{round_trips} round trips\"");
         response
             .headers_mut()
             .extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));

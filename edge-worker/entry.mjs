@@ -1,0 +1,43 @@
+// The Worker's entry: hands a request to the object that holds the connections, or answers it itself.
+import Worker, { Pool } from "./build/index.js";
+
+export { Pool };
+
+export default {
+  async fetch(request, env, ctx) {
+    const pooled = env.POOL && (env.PGSPAN_CONNECT || "pool") === "pool";
+    if (!pooled) return new Worker(ctx, env).fetch(request);
+    const shard = Math.floor(Math.random() * (Number(env.POOL_SHARDS) || 1));
+    const place = env.POOL_LOCATION_HINT ? { locationHint: env.POOL_LOCATION_HINT } : undefined;
+    try {
+      return await env.POOL.get(env.POOL.idFromName(`pool-${shard}`), place).fetch(request);
+    } catch (error) {
+      return lost(request, error);
+    }
+  },
+};
+
+// The object ended before it answered: a panic, a deploy, or the platform's own failure. What it wrote may be stored.
+function lost(request, error) {
+  console.error("the pool object did not answer:", error.message);
+  const read = request.method === "GET" || request.method === "HEAD";
+  const panic = String(error.message).includes("pgspan: a panic");
+  const [status, title, code, detail] = panic
+    ? [500, "Internal Server Error", "internal", "something went wrong here"]
+    : read
+      ? [503, "Service Unavailable", "unavailable", "the database can't be reached now"]
+      : [503, "Service Unavailable", "commit_outcome_unknown",
+         "the answer of the database was lost: it may be stored or not. Look before you repeat it"];
+  const retryable = code === "unavailable";
+  const given = request.headers.get("x-request-id") ?? "";
+  const id = /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : crypto.randomUUID();
+  const headers = {
+    "content-type": "application/problem+json",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "x-request-id": id,
+    ...(retryable && { "retry-after": "1" }),
+  };
+  const problem = { type: "about:blank", title, status, code, detail, retryable, request_id: id };
+  return new Response(JSON.stringify(problem), { status, headers });
+}

@@ -1,0 +1,245 @@
+//! One connection over a Worker's socket: how it is opened, counted, cancelled and closed.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use pgspan::driver::{Dialled, Notifications, drive};
+use pgspan::{ConnectionUrl, Error, Kind, Result, Settings, Tls};
+use tokio_postgres::config::Host;
+use tokio_postgres::{CancelToken, Client};
+use wasm_bindgen_futures::spawn_local;
+use worker::Delay;
+
+use crate::socket::{RuntimeTls, Stream, spawn_until};
+
+/// Cloudflare's limit is six connections at a time for a request and for an object; one is left for what cancels.
+pub(crate) const SOCKETS_MOST: usize = 5;
+/// How long a connection may take to say good-bye, its cancelled statement included.
+const GOOD_BYE: Duration = Duration::from_secs(2);
+/// How long asking the server to cancel may take.
+const CANCEL: Duration = Duration::from_secs(1);
+
+/// Opens connections to one database, at most five at a time.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    url: ConnectionUrl,
+    settings: Settings,
+    sockets: Arc<Sockets>,
+}
+
+impl Dialler {
+    pub(crate) fn new(url: ConnectionUrl, settings: Settings) -> Dialler {
+        Dialler { url, settings, sockets: Arc::default() }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn sockets(&self) -> &Arc<Sockets> {
+        &self.sockets
+    }
+
+    /// A connection, and what the server says unasked on it.
+    pub(crate) async fn open(&self) -> Result<(Connection, Notifications)> {
+        self.sockets.check()?;
+        let counted = Counted::new(&self.sockets);
+        let stream = socket(&self.url)?;
+        let config = self.url.configure(&self.settings);
+        let connecting = Box::pin(config.connect_raw(stream, RuntimeTls));
+        let (client, connection) =
+            match select(connecting, Box::pin(sleep(self.settings.acquire_timeout))).await {
+                Either::Left((connected, _)) => connected.map_err(Error::connect)?,
+                Either::Right(_) => return Err(Error::unavailable("connecting took too long")),
+            };
+        let cancel = Cancel { token: client.cancel_token(), url: self.url.clone() };
+        let (task, notifications) = drive(connection);
+        let (end, ended) = oneshot::channel();
+        let (gone, closed) = oneshot::channel();
+        self.sockets.tasks().push(closed);
+        let task = async move {
+            task.await;
+            drop((counted, gone));
+        };
+        // the client's end makes the connection say good-bye; if it can't, its socket is closed all the same
+        spawn_until(task, async move {
+            match ended.await {
+                Ok(()) => sleep(GOOD_BYE).await,
+                Err(_) => std::future::pending().await, // dialled: whoever has the client ends it
+            }
+        });
+        let opened = now();
+        let connection =
+            Connection { client: Some(client), cancel, clean: false, opened, used: opened, end: Some(end) };
+        Ok((connection, notifications))
+    }
+
+    /// A client of its own, for shared statements and LISTEN.
+    pub(crate) async fn dial(&self) -> Result<Dialled> {
+        let (mut connection, notifications) = self.open().await?;
+        match connection.client.take() {
+            Some(client) => Ok(Dialled { client, notifications }),
+            None => Err(Error::unavailable("the connection is closed")),
+        }
+    }
+}
+
+/// The sockets that are open now.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    open: AtomicUsize,
+    /// The request they belong to has been answered.
+    over: AtomicBool,
+    /// Each ends with its connection.
+    tasks: Mutex<Vec<oneshot::Receiver<()>>>,
+}
+
+impl Sockets {
+    /// Whether another may be opened.
+    fn check(&self) -> Result<()> {
+        if self.is_over() {
+            return Err(Error::new(
+                Kind::Refused,
+                "this database belongs to a request that is over: a Worker may not use another request's sockets, \
+                 so connect in each request, or let a Durable Object hold the connections",
+            ));
+        }
+        if self.open.load(Ordering::Relaxed) >= SOCKETS_MOST {
+            return Err(Error::unavailable("five connections are open already, the most the runtime allows"));
+        }
+        Ok(())
+    }
+
+    /// Whether the request they belong to has been answered.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Says that no further one may be opened, and gives what ends with each that is open.
+    pub(crate) fn end(&self) -> Vec<oneshot::Receiver<()>> {
+        self.over.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *self.tasks())
+    }
+
+    /// Forgets those that have ended.
+    pub(crate) fn tidy(&self) {
+        self.tasks().retain_mut(|task| matches!(task.try_recv(), Ok(None)));
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<oneshot::Receiver<()>>> {
+        lock(&self.tasks)
+    }
+}
+
+/// Counts a socket from the attempt to connect until its connection has ended.
+struct Counted(Arc<Sockets>);
+
+impl Counted {
+    fn new(sockets: &Arc<Sockets>) -> Counted {
+        sockets.open.fetch_add(1, Ordering::Relaxed);
+        Counted(sockets.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An exclusive connection; dropping it cancels what may run and closes the socket.
+pub(crate) struct Connection {
+    client: Option<Client>,
+    cancel: Cancel,
+    /// Nothing runs on it: it needs no cancel.
+    clean: bool,
+    opened: Duration,
+    used: Duration,
+    /// Says that the connection should have ended soon.
+    end: Option<oneshot::Sender<()>>,
+}
+
+/// How a running statement is cancelled: over a socket of its own.
+#[derive(Clone)]
+struct Cancel {
+    token: CancelToken,
+    url: ConnectionUrl,
+}
+
+impl Connection {
+    pub(crate) fn set_clean(&mut self, clean: bool) {
+        self.clean = clean;
+        self.used = now();
+    }
+
+    /// How long ago it was opened, and last used.
+    pub(crate) fn age(&self) -> (Duration, Duration) {
+        let now = now();
+        (now.saturating_sub(self.opened), now.saturating_sub(self.used))
+    }
+}
+
+impl Deref for Connection {
+    type Target = Client;
+
+    #[allow(clippy::expect_used, reason = "the client is taken in `dial` and in `drop` alone")]
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("a connection has its client until it is dropped")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        self.end.take().map(|end| end.send(()));
+        if self.clean || client.is_closed() {
+            return;
+        }
+        let Cancel { token, url } = self.cancel.clone();
+        spawn_local(async move {
+            let Ok(stream) = socket(&url) else { return };
+            let cancel = Box::pin(token.cancel_query_raw(stream, RuntimeTls));
+            let _ = select(cancel, Box::pin(sleep(CANCEL))).await;
+        });
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("clean", &self.clean).finish_non_exhaustive()
+    }
+}
+
+fn socket(url: &ConnectionUrl) -> Result<Stream> {
+    let postgres = url.postgres();
+    let port = postgres.get_ports().first().copied().unwrap_or(5432);
+    match postgres.get_hosts() {
+        [Host::Tcp(host), ..] => Stream::connect(host, port, url.tls() != Tls::Disable)
+            .map_err(|error| Error::unavailable("could not open a socket").with_source(error)),
+        _ => Err(Error::unavailable("the URL has no host a Worker can reach")),
+    }
+}
+
+/// Waits by the runtime's timer.
+pub(crate) async fn sleep(duration: Duration) {
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64); // the runtime's timer counts in 32 bits
+    Delay::from(duration.min(LONGEST)).await;
+}
+
+/// The runtime's clock, which stands still while a Worker computes.
+pub(crate) fn now() -> Duration {
+    Duration::from_millis(worker::Date::now().as_millis())
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner) // a Worker has one thread, and a panic ends it
+}
