@@ -61,7 +61,8 @@ impl<'s, 'q> Batch<'s, 'q> {
         let mut retry = Retry::new(self.session.db.clone());
         loop {
             match self.session.one_flight(&self.statements).await {
-                Err(error) if retry.again(&error).await => {}
+                // not on a connection that was lost behind the error
+                Err(error) if self.session.ready().is_ok() && retry.again(&error).await => {}
                 done => return done,
             }
         }
@@ -225,9 +226,14 @@ impl Session {
         for (position, answer) in rest.into_iter().enumerate() {
             match answer {
                 Ok(outcome) => outcomes.push(Some(outcome)),
-                Err(error) if failure.is_none() => failure = Some((position, error)),
-                Err(_) => {}
+                Err(error) => {
+                    self.account.broken |= Verdict::of(&error) == Verdict::Lost;
+                    failure.get_or_insert((position, error));
+                }
             }
+        }
+        if let Some(Err(error)) = &committed {
+            self.account.broken |= Verdict::of(error) == Verdict::Lost;
         }
         let opened = self.judge_opening(&opening, answers, behind);
         let result = match (opened, failure, committed) {

@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// Whether a statement can be sent at all.
-    fn ready(&self) -> Result<()> {
+    pub(crate) fn ready(&self) -> Result<()> {
         self.account.check()?;
         if self.client().is_none_or(Client::is_closed) {
             return Err(Error::unavailable("the connection is closed"));
