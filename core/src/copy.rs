@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
 use crate::deadline::Elapsed;
-use crate::error::{Answer, Error, Result, Stake};
+use crate::error::{Answer, Error, Kind, Result, Stake};
 use crate::session::{Sent, Session};
 use crate::sql::Sql;
 
@@ -24,8 +24,10 @@ pub struct CopyIn<'s> {
 impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyIn<'s>> {
         let sql = Sql::new(statement);
-        let sink =
-            session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_in(sql.text()))).await?;
+        let sink = session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_in(sql.text()))).await;
+        // tokio-postgres gives up a refused COPY with a Sync no one waits for, and ends over its answer
+        session.account.broken |= matches!(&sink, Err(error) if error.kind() == Kind::Server);
+        let sink = sink?;
         Ok(CopyIn { session, sink: Box::pin(sink) })
     }
 
