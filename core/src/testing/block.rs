@@ -43,10 +43,12 @@ impl Block {
         (self.status == Status::Failed && !ends).then(|| Failure::new("25P02"))
     }
 
-    /// A statement failed.
-    pub(super) fn fail(&mut self) {
-        if self.status == Status::InTransaction {
-            self.status = Status::Failed;
+    /// A statement failed. A COMMIT that does ends its transaction all the same.
+    pub(super) fn fail(&mut self, text: &str) {
+        match (self.status, word(text, 0).as_str()) {
+            (_, "COMMIT" | "END") => drop(self.end()),
+            (Status::InTransaction, _) => self.status = Status::Failed,
+            _ => {}
         }
     }
 
@@ -80,7 +82,7 @@ impl Block {
             _ => return Ok(None),
         };
         if done.is_err() {
-            self.fail();
+            self.fail(text);
         }
         done.map(Some)
     }

@@ -129,6 +129,7 @@ impl Server {
     }
 
     async fn hear(&mut self) -> Result<(), Over> {
+        self.read.reserve(super::BUFFER); // so that a flight is read at once
         let event =
             match select(self.events.next(), std::pin::pin!(self.stream.read_buf(&mut self.read))).await {
                 Either::Right((read, _)) => {
@@ -190,12 +191,16 @@ impl Server {
                 true => Reply::error("57014"),
                 false => copying.reply,
             };
+            if let Ending::Error(_) = &ended.ending {
+                self.block.fail(&copying.text);
+            }
             let tag = tag(&copying.text, copying.rows);
             return self.end(BytesMut::new(), &ended, Some(tag)).await;
         }
         match (mem::take(&mut self.execute), self.bound.take()) {
             (true, Some(bound)) => self.statement(bound).await,
-            _ if self.copying.is_some() => Ok(()), // PostgreSQL ignores it until the data is over
+            // PostgreSQL ignores it until the data of a COPY is over
+            _ if self.mute || self.copying.is_some() => Ok(()),
             _ => {
                 let out = mem::take(&mut self.answer);
                 self.end(out, &Reply::ok(), None).await
@@ -231,6 +236,9 @@ impl Server {
                 Err(failure) => reply = Reply { columns: None, ..Reply::from(failure) },
             }
             self.listen(&text);
+        }
+        if let Ending::Error(_) = &reply.ending {
+            self.block.fail(&text);
         }
         let is_copy = text.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy"));
         if is_copy && reply.copy.is_none() && matches!(reply.ending, Ending::Done { .. }) {
@@ -285,7 +293,6 @@ impl Server {
                 }
             }
             Ending::Error(failure) => {
-                self.block.fail();
                 wire::put_error(&mut out, failure);
                 over = failure.fatal;
             }

@@ -1,0 +1,13 @@
+//! Sessions, transactions and batches against a scripted server: what a real one does seldom, or only when it is killed.
+
+mod batches;
+mod bed;
+mod dropped;
+mod errors;
+mod hostile;
+mod listening;
+mod lost;
+mod rows;
+mod shared;
+mod timeouts;
+mod transactions;
