@@ -28,13 +28,16 @@ const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
 /// It opens no connection until one is asked for, keeps at most [`PoolSettings::size`] exclusive ones, and heals by itself:
 /// after a failed attempt to connect it pauses for 100 ms, twice as long after each further one up to 1 s, and says so
 /// once a pause in the log.
+///
+/// Cheap to clone; all clones are one pool. Keep one to [`close`](Driver::close) it, or to look at it.
+#[derive(Clone)]
 pub struct Driver {
     pool: Pool<Opener>,
     waiting: Arc<AtomicUsize>,
     settings: PoolSettings,
     acquire_timeout: Duration,
     started: Instant,
-    sweeping: Once,
+    sweeping: Arc<Once>,
 }
 
 impl Driver {
@@ -58,8 +61,16 @@ impl Driver {
             settings: pool,
             acquire_timeout: settings.acquire_timeout,
             started: Instant::now(),
-            sweeping: Once::new(),
+            sweeping: Arc::new(Once::new()),
         })
+    }
+
+    /// Closes the pool, for good: connections not in use are closed now and the others when they are given back, those who
+    /// wait and those who come are refused ([`Kind::Unavailable`](pgspan::Kind::Unavailable)).
+    ///
+    /// The connections that single statements share are not the pool's: [`pgspan::Database::close`] is for them.
+    pub fn close(&self) {
+        self.pool.close();
     }
 
     async fn take(&self) -> Result<Connection> {
@@ -80,7 +91,7 @@ impl Driver {
         match taken {
             Ok(object) => Ok(Connection { object: Some(object) }),
             Err(PoolError::Backend(error)) => Err(error),
-            Err(PoolError::Closed) => Err(Error::unavailable("the pool is closed")),
+            Err(PoolError::Closed) => Err(closed()),
             Err(error) => Err(Error::unavailable("the pool gave no connection").with_source(error)),
         }
     }
@@ -131,6 +142,9 @@ impl pgspan::Driver for Driver {
     }
 
     async fn dial(&self) -> Result<Dialled> {
+        if self.pool.is_closed() {
+            return Err(closed());
+        }
         let dialled = timeout(self.acquire_timeout, self.pool.manager().dial()).await;
         dialled.unwrap_or_else(|_| Err(self.too_late(Step::Open)))
     }
@@ -142,6 +156,10 @@ impl pgspan::Driver for Driver {
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+fn closed() -> Error {
+    Error::unavailable("the pool is closed")
 }
 
 impl fmt::Debug for Driver {

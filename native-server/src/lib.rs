@@ -66,6 +66,7 @@ mod driver;
 #[cfg(feature = "serve")]
 pub mod logs;
 pub mod migrate;
+mod numbers;
 mod opener;
 mod pool;
 mod queue;

@@ -60,10 +60,14 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
         Ok(driver) => driver,
         Err(fault) => return fail(BAD_SETTINGS, &[fault]),
     };
-    let db = pgspan::connect_with(driver, settings.limits);
-    let router = pgspan_app::router(db, Options { writes, request_timeout: settings.request_timeout });
+    let db = pgspan::connect_with(driver.clone(), settings.limits);
+    let router =
+        pgspan_app::router(db.clone(), Options { writes, request_timeout: settings.request_timeout });
     tracing::info!(address = %settings.listen, "listening");
-    match serve::serve(listener, router, serve::Options::default(), shutdown).await {
+    let served = serve::serve(listener, router, settings.server, shutdown).await;
+    db.close();
+    driver.close();
+    match served {
         Ok(()) => {
             tracing::info!("stopped");
             ExitCode::SUCCESS

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pgspan::{Error, Kind, Result};
+use pgspan::{Error, Result};
+
+use crate::numbers::Numbers;
 
 /// How the pool behaves. Each has a default and a reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,31 +50,20 @@ impl PoolSettings {
     ///
     /// # Errors
     ///
-    /// Every fault there is, each [`Kind::Config`] and naming its setting.
+    /// Every fault there is, each [`Kind::Config`](pgspan::Kind::Config) and naming its setting.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<PoolSettings, Vec<Error>> {
-        let mut faults = Vec::new();
-        let mut number = |name: &str, default: u64, least: u64, most: u64| {
-            let set = lookup(name).filter(|value| !value.is_empty());
-            let Some(value) = set else { return default };
-            value.parse().ok().filter(|value| (least..=most).contains(value)).unwrap_or_else(|| {
-                let text = format!("{name}: must be a number from {least} to {most}");
-                faults.push(Error::new(Kind::Config, text));
-                default
-            })
-        };
         const DAY: u64 = 86_400_000;
+        let default = PoolSettings::default();
+        let mut numbers = Numbers { lookup, faults: Vec::new() };
         let settings = PoolSettings {
-            size: usize::try_from(number("POOL_SIZE", 8, 1, 1000)).unwrap_or(8),
-            max_waiters: usize::try_from(number("POOL_MAX_WAITERS", 64, 0, 100_000)).unwrap_or(64),
-            connect_timeout: Duration::from_millis(number("CONNECT_TIMEOUT_MS", 3000, 1, DAY)),
-            lifetime: Duration::from_millis(number("POOL_LIFETIME_MS", 1_800_000, 1, DAY)),
-            idle_timeout: Duration::from_millis(number("POOL_IDLE_TIMEOUT_MS", 600_000, 1, DAY)),
-            check_after: Duration::from_millis(number("POOL_CHECK_AFTER_MS", 30_000, 0, DAY)),
+            size: numbers.size("POOL_SIZE", default.size, 1..=1000),
+            max_waiters: numbers.size("POOL_MAX_WAITERS", default.max_waiters, 0..=100_000),
+            connect_timeout: numbers.millis("CONNECT_TIMEOUT_MS", default.connect_timeout, 1..=DAY),
+            lifetime: numbers.millis("POOL_LIFETIME_MS", default.lifetime, 1..=DAY),
+            idle_timeout: numbers.millis("POOL_IDLE_TIMEOUT_MS", default.idle_timeout, 1..=DAY),
+            check_after: numbers.millis("POOL_CHECK_AFTER_MS", default.check_after, 0..=DAY),
         };
-        match faults.is_empty() {
-            true => Ok(settings),
-            false => Err(faults),
-        }
+        numbers.check(settings)
     }
 }
 

@@ -26,48 +26,21 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::logs;
+use leaving::Leaving;
 
-mod panics;
+mod leaving;
+mod options;
+mod problem;
 
-pub(crate) use panics::REQUEST_ID;
-
-/// The server's limits. Each has a default and a reason.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Options {
-    /// From one answer to the end of the next request's headers. 10 s: it ends clients that send a byte now and then, and
-    /// connections that are kept alive for nothing.
-    pub header_timeout: Duration,
-    /// The request line and its headers, in bytes; beyond it the answer is a bare 431. 64 KiB: well above what routers
-    /// should accept, so that their own limit, with an answer of their own, comes first.
-    pub max_header_size: usize,
-    /// Headers of a request; beyond it the answer is a bare 431. 128, for the same reason.
-    pub max_headers: usize,
-    /// Open connections; further ones wait to be accepted. 1,024: with some 30 KiB each it bounds the memory, and stays
-    /// below what systems allow a process to open.
-    pub max_connections: usize,
-    /// How long requests may take to finish once the server is told to end. 20 s: longer than a request's deadline,
-    /// shorter than the 30 s after which orchestrators kill.
-    pub drain: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            header_timeout: Duration::from_secs(10),
-            max_header_size: 64 * 1024,
-            max_headers: 128,
-            max_connections: 1024,
-            drain: Duration::from_secs(20),
-        }
-    }
-}
+pub use options::Options;
+pub(crate) use problem::REQUEST_ID;
 
 /// Serves `router` until `shutdown` is done, then lets what is under way finish.
 ///
 /// A request runs in a task of its own: a client that hangs up does not cut a write in half, and a panic answers 500
-/// (problem+json) and ends nothing else, where panics unwind. When `shutdown` is done no connection is accepted any more,
-/// idle ones are closed, and running requests have [`Options::drain`] to finish.
+/// (problem+json) and ends nothing else, where panics unwind. When `shutdown` is done the path of [`Options::readiness`]
+/// answers 503; [`Options::grace`] later no connection is accepted any more, idle ones are closed, and running requests
+/// have [`Options::drain`] to finish.
 ///
 /// # Errors
 ///
@@ -82,6 +55,8 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NotDrained> {
+    let leaving = Leaving::default();
+    let router = leaving.guard(router, options.readiness);
     let requests = Requests { router: logs::with_path(router).with_state(()), running: TaskTracker::new() };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -90,10 +65,15 @@ pub async fn serve(
         .max_headers(options.max_headers);
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let connections = GracefulShutdown::new();
-    let mut shutdown = pin!(shutdown);
+    let mut stop = pin!(async {
+        shutdown.await;
+        leaving.begin();
+        tracing::info!("stopping: not ready any more");
+        sleep(options.grace).await;
+    });
     loop {
         let (stream, slot) = tokio::select! {
-            () = &mut shutdown => break,
+            () = &mut stop => break,
             accepted = accept(&listener, &slots) => accepted,
         };
         let connection = http.serve_connection(TokioIo::new(stream), requests.clone());
@@ -174,7 +154,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     fn call(&self, request: hyper::Request<Incoming>) -> Answering {
         let request: Request = request.map(Body::new);
         let line = logs::Line::begin(&request);
-        let id = panics::request_id(request.headers());
+        let id = problem::request_id(request.headers());
         let answer = tower_service::Service::call(&mut self.router.clone(), request);
         let task = self.running.spawn(async move {
             let Ok(response) = answer.await;
@@ -196,6 +176,6 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answered = ready!(Pin::new(&mut self.task).poll(cx));
-        Poll::Ready(Ok(answered.unwrap_or_else(|_| panics::answer(self.id.take()))))
+        Poll::Ready(Ok(answered.unwrap_or_else(|_| problem::panicked(self.id.take()))))
     }
 }

@@ -8,6 +8,7 @@ use pgspan::{ConnectionUrl, Error, Kind};
 
 use crate::PoolSettings;
 use crate::logs::{Filter, Format};
+use crate::serve::Options;
 
 mod arguments;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub allow_anonymous_writes: bool,
     /// How long a request may take. 10 s: longer than any statement may.
     pub request_timeout: Duration,
+    /// The HTTP server's limits.
+    pub server: Options,
     /// How log lines look.
     pub log_format: Format,
     /// What is logged.
@@ -47,6 +50,7 @@ impl Arguments {
         let database = database(self.find("DATABASE_URL"), &mut faults);
         let limits = keep(pgspan::Settings::read(|name| self.find(name)), &mut faults);
         let pool = keep(PoolSettings::read(|name| self.find(name)), &mut faults);
+        let server = keep(Options::read(|name| self.find(name)), &mut faults);
         let mut read = Read { arguments: self, faults: &mut faults };
         let listen = read.parse(
             "LISTEN_ADDR",
@@ -79,6 +83,7 @@ impl Arguments {
                 api_token,
                 allow_anonymous_writes: allow_anonymous_writes?,
                 request_timeout: Duration::from_millis(millis?.into()),
+                server: server?,
                 log_format: log_format?,
                 log_filter: log_filter?,
             })
@@ -146,6 +151,7 @@ impl fmt::Debug for Settings {
             .field("api_token", &self.api_token.as_ref().map(|_| ".."))
             .field("allow_anonymous_writes", &self.allow_anonymous_writes)
             .field("request_timeout", &self.request_timeout)
+            .field("server", &self.server)
             .finish_non_exhaustive()
     }
 }

@@ -111,6 +111,14 @@ arguments! {
     idle_in_transaction_timeout_ms "IDLE_IN_TRANSACTION_TIMEOUT_MS" "MS";
     /// One request, its body included [default: 10000]
     request_timeout_ms "REQUEST_TIMEOUT_MS" "MS";
+    /// From one answer to the end of the next request's headers [default: 10000]
+    header_timeout_ms "HEADER_TIMEOUT_MS" "MS";
+    /// Open connections; further ones wait to be accepted [default: 1024]
+    max_connections "MAX_CONNECTIONS" "NUMBER";
+    /// From saying that it is not ready to accepting no more, at the end [default: 1000]
+    drain_grace_ms "DRAIN_GRACE_MS" "MS";
+    /// What requests that are under way then have to finish [default: 20000]
+    drain_timeout_ms "DRAIN_TIMEOUT_MS" "MS";
     /// How log lines look: text or json [default: text]
     log_format "LOG_FORMAT" "FORMAT";
     /// What is logged: a level, or levels by module, such as info,pgspan=debug [default: info]

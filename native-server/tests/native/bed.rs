@@ -44,6 +44,16 @@ impl Bed {
         Ok(format!("{server}/{name}?{query}"))
     }
 
+    /// Waits until no backend serves this test.
+    pub(crate) async fn no_backends(&self) -> Result<()> {
+        let started = Instant::now();
+        while self.backends().await? > 0 {
+            ensure!(started.elapsed() < Duration::from_secs(5), "there are backends left");
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn admin(&self) -> Result<tokio_postgres::Client> {
         let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
@@ -82,11 +92,21 @@ impl Bed {
 
 /// A database with this acquire deadline and this pool.
 pub(crate) fn pool(url: &str, acquire_ms: u64, change: impl FnOnce(&mut PoolSettings)) -> Result<Database> {
+    Ok(driver(url, acquire_ms, change)?.0)
+}
+
+/// The same, with its driver.
+pub(crate) fn driver(
+    url: &str,
+    acquire_ms: u64,
+    change: impl FnOnce(&mut PoolSettings),
+) -> Result<(Database, Driver)> {
     let mut settings = Settings::default();
     settings.acquire_timeout = Duration::from_millis(acquire_ms);
     let mut pool = PoolSettings::default();
     change(&mut pool);
-    Ok(pgspan::connect_with(Driver::new(&url.parse()?, &settings, pool)?, settings))
+    let driver = Driver::new(&url.parse()?, &settings, pool)?;
+    Ok((pgspan::connect_with(driver.clone(), settings), driver))
 }
 
 pub(crate) fn named(url: &str, name: &str) -> String {

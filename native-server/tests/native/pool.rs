@@ -1,4 +1,4 @@
-//! Fault rows A1, A2, A5, A8, A11, C1, C2, D1, D2 of the native pool.
+//! Fault rows A1, A2, A5, A8, A11, A13, C1, C2, D1, D2 of the native pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tests::Cluster;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-use crate::bed::{Bed, named, pid, pool};
+use crate::bed::{Bed, driver, named, pid, pool};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_a_full_pool_get_an_error_at_their_deadline_that_says_what_they_waited_for() -> Result<()>
@@ -167,6 +167,36 @@ async fn old_connections_are_replaced_under_load_without_a_failure() -> Result<(
     let served = served.into_inner();
     assert!(pids.len() >= 9 && served > 100, "{} connections, {served} sessions", pids.len());
     Ok(())
+}
+
+#[tokio::test]
+async fn when_the_pool_is_closed_what_runs_finishes_and_what_waits_or_comes_is_refused() -> Result<()> {
+    let bed = Bed::new("closed").await?;
+    let (db, driver) = driver(&bed.url(), 2000, |pool| pool.size = 2)?;
+    let (mut running, idle) = (db.session().await?, db.session().await?);
+    let running = tokio::spawn(async move {
+        running.execute(sql!("SELECT pg_sleep(0.3)")).await?;
+        running.fetch_one::<i64>(sql!("SELECT 1::int8")).await
+    });
+    let shared = {
+        let db = db.clone();
+        tokio::spawn(async move { db.fetch_one::<i64>(sql!("SELECT 1::int8 FROM pg_sleep(0.3)")).await })
+    };
+    let waiting = {
+        let db = db.clone();
+        tokio::spawn(async move { db.session().await.map(drop) })
+    };
+    sleep(Duration::from_millis(150)).await;
+    db.close();
+    driver.close();
+    let refused = waiting.await?.err().context("one that waited was served")?;
+    assert_eq!((refused.kind(), refused.to_string().as_str()), (Kind::Unavailable, "the pool is closed"));
+    assert_eq!(db.session().await.err().map(|error| error.kind()), Some(Kind::Unavailable));
+    let refused = db.execute(sql!("SELECT 1")).await.err().context("a statement was sent")?;
+    assert_eq!((refused.kind(), refused.is_retryable()), (Kind::Unavailable, true));
+    assert_eq!((running.await??, shared.await??), (1, 1));
+    drop(idle);
+    bed.no_backends().await
 }
 
 #[tokio::test]

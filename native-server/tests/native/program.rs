@@ -1,6 +1,7 @@
 //! The program itself: its exit codes, and what it prints.
 
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -110,7 +111,7 @@ async fn it_serves_without_a_database_and_ends_cleanly_at_sigterm() -> Result<()
     let mut command = program(&["serve"], &environment);
     let mut process = tests::Process::start("pgspan-server", &mut command, &log)?;
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?;
-    http::wait_until_ok(&mut process, port, &["/livez"], std::time::Duration::from_secs(10)).await?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
     assert_eq!(http::status(port, "/readyz").await?, 503);
     process.signal(Signal::TERM)?;
     assert_eq!(process.wait().await?.code(), Some(0));
@@ -152,7 +153,7 @@ async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> 
     let environment = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("LOG_FORMAT", "json")];
     let log = tests::target_dir().join(format!("tests/program-ready-{}.log", std::process::id()));
     let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
-    http::wait_until_ok(&mut process, port, &["/livez"], std::time::Duration::from_secs(10)).await?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
     assert_eq!(http::status(port, "/readyz").await?, 503);
     assert_eq!(run(&["migrate"], &environment[..1])?.0, Some(0));
     assert_eq!(http::status(port, "/readyz").await?, 200);
@@ -165,5 +166,42 @@ async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> 
     let line =
         text.lines().find(|line| line.contains("\"path\":\"/add\"")).context("no line of the request")?;
     assert!(left == 0 && line.contains("\"status\":200") && !line.contains("30000"), "{left} {line}");
+    Ok(())
+}
+
+/// Fault row I1. The requests wait for a lock, so that they take as long as the test likes.
+#[tokio::test]
+async fn at_sigterm_it_is_not_ready_first_and_what_is_under_way_is_answered() -> Result<()> {
+    let bed = Bed::new("program drain").await?;
+    let url = named(&bed.database().await?, "program drain");
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let port = free_port()?;
+    let address = format!("127.0.0.1:{port}");
+    let environment = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("DRAIN_GRACE_MS", "400")];
+    let log = tests::target_dir().join(format!("tests/program-drain-{}.log", std::process::id()));
+    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+    http::wait_until_ok(&mut process, port, &["/readyz"], Duration::from_secs(10)).await?;
+
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE users").await?;
+    let requests: Vec<_> = (0..10).map(|_| tokio::spawn(http::status(port, "/users"))).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    process.signal(Signal::TERM)?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(http::status(port, "/readyz").await?, 503);
+    assert_eq!(http::status(port, "/livez").await?, 200);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    ensure!(http::status(port, "/livez").await.is_err(), "it accepts connections still");
+    client.batch_execute("COMMIT").await?;
+    drop(client);
+    connection.await??;
+    for request in requests {
+        assert_eq!(request.await??, 200);
+    }
+    assert_eq!(process.wait().await?.code(), Some(0));
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'program drain'";
+    let left: i64 = bed.admin().await?.query_one(left, &[]).await?.get(0);
+    assert_eq!(left, 0);
     Ok(())
 }

@@ -32,11 +32,13 @@ async fn start(change: impl FnOnce(&mut Options)) -> Result<Running> {
     let router = Router::new()
         .route("/slow", get(slow))
         .route("/panic", get(async || -> &'static str { panic!("CANARY") }))
+        .route("/readyz", get(async || "ready"))
         .route("/", get(async || "here"));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
     let mut options = Options::default();
+    options.grace = Duration::ZERO;
     change(&mut options);
     let end = tokio::spawn(serve(listener, router, options, async { drop(stopped.await) }));
     Ok(Running { address, stop, end, finished })
@@ -104,6 +106,24 @@ async fn what_is_under_way_finishes_when_the_server_is_told_to_stop() -> Result<
     assert_eq!(finished.load(Ordering::Relaxed), 11);
     assert!(TcpStream::connect(address).await.is_err());
     drop(idle);
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_is_not_ready_for_a_while_before_it_stops_accepting() -> Result<()> {
+    let server = start(|options| options.grace = Duration::from_millis(300)).await?;
+    assert!(server.get("/readyz").await?.ends_with("ready"));
+    let Running { address, stop, end, finished } = server;
+    let _ = stop.send(());
+    sleep(Duration::from_millis(50)).await;
+    let server = Running { address, stop: oneshot::channel().0, end, finished };
+    let answer = server.get("/readyz").await?;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(r#""code":"unavailable""#), "{answer}");
+    assert!(answer.contains("retry-after: 1") && answer.contains("x-request-id: mine"), "{answer}");
+    assert!(server.get("/").await?.ends_with("here"));
+    sleep(Duration::from_millis(350)).await;
+    assert!(TcpStream::connect(address).await.is_err());
+    assert_eq!(server.end.await?, Ok(()));
     Ok(())
 }
 

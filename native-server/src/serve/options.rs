@@ -1,0 +1,70 @@
+//! The server's limits.
+
+use std::time::Duration;
+
+use pgspan::{Error, Result};
+
+use crate::numbers::Numbers;
+
+/// The server's limits. Each has a default and a reason.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// From one answer to the end of the next request's headers. 10 s: it ends clients that send a byte now and then, and
+    /// connections that are kept alive for nothing.
+    pub header_timeout: Duration,
+    /// The request line and its headers, in bytes; beyond it the answer is a bare 431. 64 KiB: well above what routers
+    /// should accept, so that their own limit, with an answer of their own, comes first.
+    pub max_header_size: usize,
+    /// Headers of a request; beyond it the answer is a bare 431. 128, for the same reason.
+    pub max_headers: usize,
+    /// Open connections; further ones wait to be accepted. 1,024: with some 30 KiB each it bounds the memory, and stays
+    /// below what systems allow a process to open.
+    pub max_connections: usize,
+    /// The route that says whether the server is ready: 503 from the moment it is told to end. `/readyz`, as the
+    /// application has it.
+    pub readiness: &'static str,
+    /// How long the server goes on as before while it says that it is not ready, so that a load balancer has seen it when
+    /// the next connection is refused. 1 s: balancers that are told at once need less; for one that asks every few
+    /// seconds set it to that.
+    pub grace: Duration,
+    /// How long requests may take to finish after that. 20 s: longer than a request's deadline, and with the grace shorter than
+    /// the 30 s after which orchestrators kill.
+    pub drain: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            header_timeout: Duration::from_secs(10),
+            max_header_size: 64 * 1024,
+            max_headers: 128,
+            max_connections: 1024,
+            readiness: "/readyz",
+            grace: Duration::from_secs(1),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Options {
+    /// Reads what can be set by name, say from the environment: `HEADER_TIMEOUT_MS`, `MAX_CONNECTIONS`, `DRAIN_GRACE_MS`,
+    /// `DRAIN_TIMEOUT_MS`. What is not set has its default.
+    ///
+    /// # Errors
+    ///
+    /// Every fault there is, each [`Kind::Config`](pgspan::Kind::Config) and naming its setting.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Options, Vec<Error>> {
+        const HOUR: u64 = 3_600_000;
+        let default = Options::default();
+        let mut numbers = Numbers { lookup, faults: Vec::new() };
+        let options = Options {
+            header_timeout: numbers.millis("HEADER_TIMEOUT_MS", default.header_timeout, 1..=HOUR),
+            max_connections: numbers.size("MAX_CONNECTIONS", default.max_connections, 1..=1_000_000),
+            grace: numbers.millis("DRAIN_GRACE_MS", default.grace, 0..=HOUR),
+            drain: numbers.millis("DRAIN_TIMEOUT_MS", default.drain, 1..=HOUR),
+            ..default
+        };
+        numbers.check(options)
+    }
+}
