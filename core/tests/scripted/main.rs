@@ -1,5 +1,7 @@
 //! Sessions, transactions and batches against a scripted server: what a real one does seldom, or only when it is killed.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
+
 mod batches;
 mod bed;
 mod dropped;
