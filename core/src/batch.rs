@@ -53,7 +53,10 @@ impl<'s, 'q> Batch<'s, 'q> {
 
     async fn run(self) -> Result<Results> {
         for (position, sql) in self.statements.iter().enumerate() {
-            encode(sql).map_err(|error| error.at(position))?;
+            if let Err(error) = encode(sql) {
+                self.session.account.fail(None);
+                return Err(error.at(position));
+            }
         }
         if !self.atomic {
             return self.session.pipelined(self.depth, &self.statements).await;

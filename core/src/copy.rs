@@ -114,6 +114,7 @@ impl Session {
         F: for<'c> FnOnce(&'c Client, &'c Sql<'c>) -> Sent<'c, T>,
     {
         if !sql.is_copy() {
+            self.account.fail(None);
             return Err(Error::refused(
                 "only COPY can be copied: use execute or fetch_all for other statements",
             ));

@@ -42,6 +42,8 @@ impl<'s> Transaction<'s> {
     ///
     /// * [`Kind::RolledBack`] if a statement had failed or was not answered; nothing is stored;
     /// * [`Kind::Server`] if PostgreSQL refuses, say for a deferred constraint; nothing is stored, the session is usable;
+    /// * [`Kind::Unavailable`] or [`Kind::Timeout`] if the connection was lost, or the deadline had passed, before COMMIT
+    ///   was written; nothing is stored;
     /// * [`Kind::OutcomeUnknown`] if the connection was lost, or no answer came in time, after COMMIT was written. With
     ///   [`TransactionOptions::with_id`] the error has the transaction's id, for
     ///   [`Database::transaction_status`](crate::Database::transaction_status).
@@ -71,10 +73,12 @@ impl<'s> Transaction<'s> {
                 "a statement of this transaction was not answered: its connection is closed and nothing is stored",
             ));
         }
-        match dry_run {
-            true => self.undo().await,
-            false => self.keep().await,
+        if dry_run {
+            return self.undo().await;
         }
+        // what is not written is not unknown: on a closed connection, or past the deadline, nothing is stored
+        self.session.ready()?;
+        self.keep().await
     }
 
     /// Undoes what was done; the session, or the transaction around it, goes on.

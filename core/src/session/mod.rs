@@ -118,7 +118,7 @@ impl Session {
     /// Everything that is asked before a flight; gives what must be sent ahead of it.
     pub(crate) fn prepare(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<Vec<Sql<'static>>> {
         self.settle(depth);
-        self.ready()?;
+        self.ready().inspect_err(|_| self.account.fail(None))?;
         for sql in statements {
             match sql.check() {
                 Ok(Effect::None) => {}
