@@ -86,10 +86,14 @@ impl Account {
         }
     }
 
-    /// The beginning of a block failed: none of them can be committed.
-    pub(crate) fn fail_all(&mut self, sqlstate: Option<&SqlState>) {
-        for block in &mut self.blocks {
+    /// The last so many statements of an opening failed. Behind a failed one all fail, so they are the beginnings of the
+    /// innermost blocks, which are as if they had never been; the block around them can't be committed either.
+    pub(crate) fn fail_opening(&mut self, statements: usize, sqlstate: Option<&SqlState>) {
+        let first = self.blocks.len().saturating_sub(statements);
+        for (depth, block) in self.blocks.iter_mut().enumerate().skip(first.saturating_sub(1)) {
             block.failed.get_or_insert_with(|| sqlstate.cloned());
+            // a ROLLBACK TO could hit a savepoint of the same name further out; a ROLLBACK does no harm
+            block.begun &= depth < first || matches!(block.start, Start::Begin(_));
         }
     }
 }

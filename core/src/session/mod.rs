@@ -162,6 +162,7 @@ impl Session {
         opened: Vec<Answer>,
         behind: Behind,
     ) -> Result<()> {
+        let failed = opened.iter().filter(|answer| answer.is_err()).count();
         for (sql, answer) in opening.iter().zip(opened) {
             match answer {
                 Ok(outcome) => {
@@ -171,7 +172,7 @@ impl Session {
                     }
                 }
                 Err(error) => {
-                    self.account.fail_all(error.code());
+                    self.account.fail_opening(failed, error.code());
                     self.account.broken |= behind != Behind::Failed;
                     let no_block = sql.text() == "BEGIN" && Verdict::of(&error) == Verdict::Definite;
                     if behind == Behind::Succeeded || behind == Behind::Unknown && no_block {
