@@ -1,1 +1,20 @@
-//! pgspan against a real PostgreSQL.
+//! pgspan against a real PostgreSQL: the one `PGSPAN_TEST_DATABASE_URL` names, else one of its own. A database per test.
+
+mod commit;
+mod compile_fail;
+mod conflicts;
+mod copy;
+mod deadlines;
+mod derived;
+mod listen;
+mod model;
+mod pool;
+mod round_trips;
+mod rows;
+mod shared;
+mod sql;
+mod state;
+mod stream;
+mod support;
+mod transactions;
+mod types;

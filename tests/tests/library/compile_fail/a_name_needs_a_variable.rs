@@ -1,0 +1,4 @@
+fn main() {
+    let name = "Bob";
+    let _ = pgspan::sql!("SELECT {name}, {email}");
+}

@@ -1,0 +1,147 @@
+//! The derives over types made with CREATE TYPE.
+
+use anyhow::{Context, Result};
+use pgspan::{Composite, Enum, FromRow, Kind, sql};
+use serde::{Deserialize, Serialize};
+
+use crate::support::Bed;
+
+#[derive(Debug, Clone, Copy, PartialEq, Enum)]
+enum Mood {
+    Happy,
+    VeryHappy,
+    #[pgspan(rename = "so-so")]
+    Neutral,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, Composite)]
+struct Address {
+    street: String,
+    city: Option<String>,
+}
+
+#[derive(Debug, PartialEq, FromRow)]
+struct Customer {
+    id: i64,
+    mood: Mood,
+    address: Address,
+    past: Vec<Mood>,
+}
+
+async fn bed() -> Result<Bed> {
+    let bed = Bed::new().await?;
+    bed.run(
+        "CREATE TYPE mood AS ENUM ('happy', 'very_happy', 'so-so');
+         CREATE TYPE address AS (city text, street text);
+         CREATE TABLE customers(id int8 GENERATED ALWAYS AS IDENTITY, mood mood, address address, past mood[])",
+    )
+    .await?;
+    Ok(bed)
+}
+
+fn customer(id: i64, mood: Mood) -> Customer {
+    let address = Address { street: "Main \"St\", (1)".into(), city: None };
+    Customer { id, mood, address, past: vec![Mood::Neutral, Mood::VeryHappy] }
+}
+
+#[tokio::test]
+async fn an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent() -> Result<()> {
+    let bed = bed().await?;
+    let mut session = bed.db().await?.session().await?;
+    for (id, mood) in [(1, Mood::Happy), (2, Mood::VeryHappy), (3, Mood::Neutral)] {
+        let Customer { mood, address, past, .. } = customer(id, mood);
+        session
+            .execute(sql!(
+                "INSERT INTO customers(mood, address, past)
+                 VALUES ({mood}, jsonb_populate_record(NULL::address, {address}), {past}::text[]::mood[])"
+            ))
+            .await?;
+        let back: Customer = session
+            .fetch_one(sql!(
+                "SELECT id, mood::text, to_jsonb(address) AS address, past::text[] FROM customers WHERE id = {id}"
+            ))
+            .await?;
+        assert_eq!(back, customer(id, mood));
+    }
+    let happy = Mood::Happy;
+    let found: Vec<i64> =
+        session.fetch_all(sql!("SELECT id FROM customers WHERE mood > {happy} ORDER BY id")).await?;
+    assert_eq!(found, [2, 3]);
+    let none: Option<Mood> = None;
+    session.execute(sql!("UPDATE customers SET mood = {none}")).await?;
+    let none: Vec<Option<Mood>> = session.fetch_all(sql!("SELECT mood::text FROM customers")).await?;
+    assert_eq!(none, [None; 3]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_column_without_its_cast_is_refused_with_an_error_that_names_it() -> Result<()> {
+    let bed = bed().await?;
+    let mut session = bed.db().await?.session().await?;
+    session.execute(sql!("INSERT INTO customers(mood, address) VALUES ('happy', ROW('a', 'b'))")).await?;
+    let mood = session
+        .fetch_one::<(i64, Mood)>(sql!("SELECT id, mood FROM customers"))
+        .await
+        .err()
+        .context("enum")?;
+    assert_eq!(mood.kind(), Kind::Row);
+    assert!(mood.to_string().contains("\"mood\"") && mood.to_string().contains("::text"), "{mood}");
+    let address = session
+        .fetch_one::<(i64, Address)>(sql!("SELECT id, address FROM customers"))
+        .await
+        .err()
+        .context("composite")?;
+    assert!(
+        address.to_string().contains("\"address\"") && address.to_string().contains("to_jsonb"),
+        "{address}"
+    );
+    let id: i64 = session.fetch_one(sql!("SELECT id FROM customers")).await?;
+    assert_eq!(id, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_label_the_enum_does_not_have_is_an_error_that_names_the_column() -> Result<()> {
+    let bed = bed().await?;
+    bed.run("ALTER TYPE mood ADD VALUE 'angry'").await?;
+    let mut session = bed.db().await?.session().await?;
+    let error = session
+        .fetch_one::<(Mood,)>(sql!("SELECT 'angry'::mood::text AS mood"))
+        .await
+        .err()
+        .context("read")?;
+    assert!(error.kind() == Kind::Row && error.to_string().contains("\"mood\""), "{error}");
+    let happy = Mood::Happy;
+    let error =
+        session.execute(sql!("INSERT INTO customers(id) VALUES ({happy})")).await.err().context("stored")?;
+    assert!(error.sqlstate().is_some(), "{error}");
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, FromRow)]
+#[serde(rename_all = "camelCase")]
+#[pgspan(rename_all = "camelCase")]
+struct Both {
+    first_name: String,
+    at: i64,
+}
+
+#[derive(Debug, PartialEq, FromRow)]
+struct Count(i64);
+
+#[derive(Debug, PartialEq, FromRow)]
+struct Wrapped<T> {
+    value: T,
+}
+
+#[tokio::test]
+async fn one_struct_is_a_row_and_a_document() -> Result<()> {
+    let bed = bed().await?;
+    let mut session = bed.db().await?.session().await?;
+    let both: Both = session.fetch_one(sql!("SELECT 'Bob' AS \"firstName\", 7::int8 AS at")).await?;
+    assert_eq!(serde_json::to_string(&both)?, r#"{"firstName":"Bob","at":7}"#);
+    assert_eq!(session.fetch_one::<Count>(sql!("SELECT count(*) FROM customers")).await?, Count(0));
+    let wrapped: Wrapped<Option<String>> = session.fetch_one(sql!("SELECT 'x' AS value")).await?;
+    assert_eq!(wrapped.value.as_deref(), Some("x"));
+    Ok(())
+}
