@@ -5,7 +5,7 @@ mod shared;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -31,7 +31,8 @@ pub fn connect(driver: impl Driver) -> Database {
 pub fn connect_with(driver: impl Driver, settings: Settings) -> Database {
     let shared = Shared::new(settings.shared);
     let port = Box::new(Erased(Arc::new(driver)));
-    let inner = Inner { port, settings, shared, closed: AtomicBool::new(false) };
+    let inner =
+        Inner { port, settings, shared, closed: AtomicBool::new(false), round_trips: AtomicU64::new(0) };
     Database { inner: Arc::new(inner), scope: Arc::default() }
 }
 
@@ -53,6 +54,7 @@ struct Inner {
     settings: Settings,
     shared: Shared,
     closed: AtomicBool,
+    round_trips: AtomicU64,
 }
 
 impl Database {
@@ -161,6 +163,12 @@ impl Database {
         self.inner.shared.close_idle();
     }
 
+    /// How often all clones together waited for an answer of PostgreSQL since it was connected to;
+    /// [`round_trips`](Database::round_trips) speaks of one.
+    pub fn total_round_trips(&self) -> u64 {
+        self.inner.round_trips.load(Ordering::Relaxed)
+    }
+
     /// Closes the database, for good and for all clones: what is under way finishes, what comes after is refused
     /// ([`Kind::Unavailable`]). The shared connections end with their last statement; a driver's pool is the driver's to
     /// close.
@@ -207,6 +215,7 @@ impl Database {
     }
 
     pub(crate) async fn flight<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
         self.scope.flight(self.port(), limit, future).await
     }
 
