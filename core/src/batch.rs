@@ -242,7 +242,7 @@ impl Session {
         let result = match (opened, failure, committed) {
             (Err(error), _, _) if error.is_outcome_unknown() => Err(error),
             // lost before BEGIN was answered: all that was written behind it may have been carried out
-            (Err(_), _, _) if self.account.broken => {
+            (Err(_), _, _) if self.account.broken && self.refusal().is_none() => {
                 Err(Error::new(stake_kind(stake), "the connection was lost"))
             }
             (Err(error), _, _) => Err(error),

@@ -11,7 +11,7 @@ use futures_util::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, Client, Connection, Notification};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where connections come from, and how to wait.
 ///
@@ -37,6 +37,13 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Takes back a connection that is idle, outside any transaction, and with nothing unanswered.
     fn recycle(&self, connection: Self::Connection);
+
+    /// Why the server did not let a connection in, for a driver that gives connections out before their login was
+    /// answered. If this is `Some`, nothing that was sent on it ran. Other drivers leave it as it is.
+    fn refusal(&self, connection: &Self::Connection) -> Option<Error> {
+        let _ = connection;
+        None
+    }
 
     /// Opens a connection outside the pool, for shared statements and for `LISTEN`; dropping its client ends it.
     ///
@@ -126,6 +133,7 @@ pub(crate) trait Port: Send + Sync {
 /// An exclusive connection without its driver's type. Dropping it ends the connection.
 pub(crate) trait Lease: Send + Sync {
     fn client(&self) -> &Client;
+    fn refusal(&self) -> Option<Error>;
     fn recycle(self: Box<Self>);
 }
 
@@ -162,6 +170,10 @@ struct Leased<D: Driver> {
 impl<D: Driver> Lease for Leased<D> {
     fn client(&self) -> &Client {
         &self.connection
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.driver.refusal(&self.connection)
     }
 
     fn recycle(self: Box<Self>) {

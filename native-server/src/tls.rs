@@ -16,6 +16,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What encrypts the connections of this URL; nothing if it says `sslmode=disable`.
 pub(crate) fn tls(url: &ConnectionUrl) -> Result<Option<MakeRustlsConnect>> {
+    if url.requires_scram() {
+        return Err(fault("require_auth is kept by the Worker alone: here, leave it out of DATABASE_URL"));
+    }
     let verified = match url.tls() {
         Tls::Disable => return Ok(None),
         Tls::VerifyFull => true,
@@ -181,6 +184,13 @@ mod tests {
     #[test]
     fn plain_text_to_a_loopback_address_needs_no_authorities() {
         assert!(tls(&"postgres://u@127.0.0.1/d".parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_login_that_this_host_can_t_demand_is_refused() {
+        let error =
+            tls(&"postgres://u@127.0.0.1/d?require_auth=scram-sha-256".parse().unwrap()).err().unwrap();
+        assert!(error.kind() == Kind::Config && error.to_string().contains("require_auth"), "{error}");
     }
 
     #[test]

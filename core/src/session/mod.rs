@@ -196,7 +196,12 @@ impl Session {
                 self.account.fail(error.code());
             }
             Verdict::NotSent => self.account.fail(None),
-            Verdict::Lost => self.account.broken = true,
+            Verdict::Lost => {
+                self.account.broken = true;
+                if let Some(refusal) = self.refusal() {
+                    return refusal;
+                }
+            }
         }
         Error::answer(error, stake)
     }
@@ -221,9 +226,14 @@ impl Session {
     pub(crate) fn ready(&self) -> Result<()> {
         self.account.check()?;
         if self.client().is_none_or(Client::is_closed) {
-            return Err(Error::unavailable("the connection is closed"));
+            return Err(self.refusal().unwrap_or_else(|| Error::unavailable("the connection is closed")));
         }
         self.db.check_deadline()
+    }
+
+    /// Why the server never let this connection in, so that nothing ran on it.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.lease.as_ref().and_then(|lease| lease.refusal())
     }
 
     pub(crate) fn client(&self) -> Option<&Client> {

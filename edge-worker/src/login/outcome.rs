@@ -1,0 +1,162 @@
+//! What became of a login that no one waited for.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use pgspan::{Error, Result};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::{Config, NoTls};
+
+use super::wire::cancel_request;
+
+/// What became of one connection's login, to be kept beside its client.
+#[derive(Clone, Default)]
+pub(crate) struct Login(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    answer: Answer,
+    /// The body of BackendKeyData.
+    key: Option<Bytes>,
+    waiting: Vec<Waker>,
+}
+
+#[derive(Default)]
+enum Answer {
+    #[default]
+    Awaited,
+    /// The server is ready for statements.
+    Accepted,
+    /// The server said no, with this ErrorResponse: it ran nothing.
+    Refused(Bytes),
+    /// The connection ended, or what came makes no sense: what was sent may have run.
+    Lost(Arc<io::Error>),
+}
+
+impl Login {
+    /// Why the server did not let us in: if this is `Some`, nothing that was sent on the connection ran.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        match &self.state().answer {
+            Answer::Refused(response) => Some(refused(response.clone())),
+            _ => None,
+        }
+    }
+
+    /// Waits until the server has answered the login; something else must drive the connection meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The refusal, or that the connection was lost.
+    pub(crate) async fn settled(&self) -> Result<()> {
+        poll_fn(|cx| self.poll_settled(cx)).await
+    }
+
+    fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut state = self.state();
+        Poll::Ready(match &state.answer {
+            Answer::Awaited => {
+                if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.waiting.push(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
+            Answer::Accepted => Ok(()),
+            Answer::Refused(response) => Err(refused(response.clone())),
+            Answer::Lost(cause) => Err(Error::unavailable("could not connect").with_source(cause.clone())),
+        })
+    }
+
+    /// What asks the server, over another connection and written there with [`cancel`](super::cancel), to end what runs
+    /// on this one. `None` until the login was answered, and from servers that give no key.
+    pub(crate) fn cancel_request(&self) -> Option<Vec<u8>> {
+        self.state().key.as_deref().map(cancel_request)
+    }
+
+    pub(super) fn keep_key(&self, key: &[u8]) {
+        self.state().key = Some(Bytes::copy_from_slice(key));
+    }
+
+    pub(super) fn accept(&self) {
+        self.answer(Answer::Accepted);
+    }
+
+    pub(super) fn refuse(&self, response: Bytes) {
+        self.answer(Answer::Refused(response));
+    }
+
+    pub(super) fn lose(&self, cause: io::Error) {
+        self.answer(Answer::Lost(Arc::new(cause)));
+    }
+
+    /// The first answer counts.
+    fn answer(&self, answer: Answer) {
+        let mut state = self.state();
+        if matches!(state.answer, Answer::Awaited) {
+            state.answer = answer;
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // whole between its calls
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state().answer {
+            Answer::Awaited => "Login(awaited)",
+            Answer::Accepted => "Login(accepted)",
+            Answer::Refused(_) => "Login(refused)",
+            Answer::Lost(_) => "Login(lost)",
+        })
+    }
+}
+
+/// The server's answer as our error. tokio-postgres alone can read an ErrorResponse, so it gets to read this one as the
+/// answer to a login.
+fn refused(response: Bytes) -> Error {
+    let mut config = Config::new();
+    config.user("");
+    match config.connect_raw(Replay(response), NoTls).now_or_never() {
+        Some(Err(error)) => Error::connect(error),
+        _ => Error::unavailable("could not connect: the server refused the login"),
+    }
+}
+
+/// A stream that says one thing whatever it is told.
+struct Replay(Bytes);
+
+impl AsyncRead for Replay {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = buf.remaining().min(self.0.len());
+        buf.put_slice(&self.0.split_to(most));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Replay {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
