@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::dialler::Dialler;
 use crate::opener::Opener;
 use crate::pool::PoolSettings;
 use crate::queue::{ACQUIRE, Acquire, Place, Step};
+use crate::statistics::PoolStatistics;
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
@@ -73,16 +74,38 @@ impl Driver {
         self.pool.close();
     }
 
+    /// What the pool does now, and did so far.
+    pub fn statistics(&self) -> PoolStatistics {
+        let (status, counters) = (self.pool.status(), &self.pool.manager().counters);
+        PoolStatistics {
+            most: self.settings.size,
+            size: status.size,
+            idle: status.available,
+            in_use: status.size.saturating_sub(status.available),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            waits: counters.waits.get(),
+            timeouts: counters.timeouts.get(),
+            refused: counters.refused.get(),
+            opened: counters.opened.get(),
+            dialled: counters.dialled.get(),
+            failed: counters.failed.get(),
+            lost: counters.lost.get(),
+            discarded: counters.discarded.get(),
+        }
+    }
+
     async fn take(&self) -> Result<Connection> {
         let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::new() };
         let taken = match self.pool.timeout_get(&at_once).await {
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
                 let Some(place) = Place::take(&self.waiting, self.settings.max_waiters) else {
+                    self.pool.manager().counters.refused.add();
                     let PoolSettings { size, max_waiters, .. } = self.settings;
                     let text =
                         format!("all {size} connections are in use, and {max_waiters} callers wait already");
                     return Err(Error::unavailable(text));
                 };
+                self.pool.manager().counters.waits.add();
                 let _ = ACQUIRE.try_with(|acquire| acquire.place.set(Some(place)));
                 self.pool.timeout_get(&Timeouts::new()).await
             }
@@ -97,6 +120,7 @@ impl Driver {
     }
 
     fn too_late(&self, step: Step) -> Error {
+        self.pool.manager().counters.timeouts.add();
         let (limit, size) = (self.acquire_timeout.as_millis(), self.settings.size);
         Error::unavailable(match step {
             Step::Wait => format!("none of the {size} connections became free within {limit} ms"),
@@ -189,6 +213,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         let pooled = Object::take(object);
+        match pooled.client.is_closed() {
+            true => pooled.counters.lost.add(),
+            false => pooled.counters.discarded.add(),
+        }
         // without a runtime nothing can be sent; the server sees that the client is gone by itself within a second
         let (false, Ok(runtime)) = (pooled.client.is_closed(), Handle::try_current()) else { return };
         runtime.spawn(async move {

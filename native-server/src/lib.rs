@@ -65,6 +65,8 @@ mod dialler;
 mod driver;
 #[cfg(feature = "serve")]
 pub mod logs;
+#[cfg(feature = "serve")]
+pub mod metrics;
 pub mod migrate;
 mod numbers;
 mod opener;
@@ -75,6 +77,7 @@ mod random;
 pub mod serve;
 #[cfg(feature = "serve")]
 pub mod settings;
+mod statistics;
 mod tls;
 
 use pgspan::{ConnectionUrl, Database, Result, Settings};
@@ -82,6 +85,7 @@ use pgspan::{ConnectionUrl, Database, Result, Settings};
 pub use driver::{Connection, Driver};
 pub use migrate::migrate;
 pub use pool::PoolSettings;
+pub use statistics::PoolStatistics;
 
 /// A database with the default settings: do it once, and clone what you get.
 ///

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pgspan::Error;
 use pgspan_app::{Options, Writes};
+use pgspan_server::metrics::Metrics;
 use pgspan_server::settings::{Arguments, Cli, Command, Settings};
 use pgspan_server::{Driver, logs, migrate, serve};
 use tokio::net::TcpListener;
@@ -63,8 +64,21 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
     let db = pgspan::connect_with(driver.clone(), settings.limits);
     let router =
         pgspan_app::router(db.clone(), Options { writes, request_timeout: settings.request_timeout });
+    let mut options = settings.server;
+    if let Some(address) = settings.metrics {
+        let metrics = Metrics::new(&db, &driver);
+        match TcpListener::bind(address).await {
+            Ok(listener) => serve_metrics(listener, &metrics),
+            Err(error) if arguments.find("METRICS_ADDR").is_some() => {
+                let text = format!("METRICS_ADDR: {address} can't be listened on: {error}");
+                return fail(BAD_SETTINGS, &[text]);
+            }
+            Err(error) => tracing::warn!(%address, %error, "no metrics are served: set METRICS_ADDR"),
+        }
+        options.metrics = Some(metrics);
+    }
     tracing::info!(address = %settings.listen, "listening");
-    let served = serve::serve(listener, router, settings.server, shutdown).await;
+    let served = serve::serve(listener, router, options, shutdown).await;
     db.close();
     driver.close();
     match served {
@@ -74,6 +88,13 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
         }
         Err(error) => fail(FAILED, &[error]),
     }
+}
+
+/// To the end of the process, the drain included.
+fn serve_metrics(listener: TcpListener, metrics: &Metrics) {
+    let mut options = serve::Options::default();
+    options.max_connections = 16; // a scraper has one
+    tokio::spawn(serve::serve(listener, metrics.router(), options, std::future::pending()));
 }
 
 /// Everything that can be wrong, at once.

@@ -1,6 +1,6 @@
 //! How connections are opened, checked and let go: deadpool's side of the driver.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -14,6 +14,7 @@ use crate::dialler::Dialler;
 use crate::pool::PoolSettings;
 use crate::queue::{Acquire, Step};
 use crate::random::fraction;
+use crate::statistics::Counters;
 use crate::tls;
 
 /// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
@@ -27,6 +28,7 @@ pub(crate) struct Opener {
     settings: PoolSettings,
     /// Connections that were last used no later than this are not trusted: one of them did not answer its check.
     suspect: Mutex<Option<Instant>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// A connection of the pool.
@@ -36,6 +38,7 @@ pub(crate) struct Pooled {
     /// For the cancel request at its end.
     pub(crate) dialler: Dialler,
     pub(crate) returned: Instant,
+    pub(crate) counters: Arc<Counters>,
     expires: Instant,
 }
 
@@ -45,20 +48,31 @@ impl Opener {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let postgres =
             deadpool_postgres::Manager::from_connect(dialler.config().clone(), dialler.clone(), config);
-        Opener { postgres, dialler, backoff: Backoff::default(), settings, suspect: Mutex::default() }
+        Opener {
+            postgres,
+            dialler,
+            backoff: Backoff::default(),
+            settings,
+            suspect: Mutex::default(),
+            counters: Arc::default(),
+        }
     }
 
     /// A connection outside the pool.
     pub(crate) async fn dial(&self) -> Result<Dialled> {
         let opened = self.patiently(self.dialler.open()).await?;
+        self.counters.dialled.add();
         Ok(Dialled { client: opened.client, notifications: opened.notifications })
     }
 
     /// Whether a connection of the pool is too old, unused for too long, or lost.
     pub(crate) fn is_over(&self, pooled: &Pooled) -> bool {
         let now = Instant::now();
-        pooled.client.is_closed()
-            || now >= pooled.expires
+        let lost = pooled.client.is_closed();
+        if lost {
+            self.counters.lost.add(); // who asks lets go of it
+        }
+        lost || now >= pooled.expires
             || now.saturating_duration_since(pooled.returned) >= self.settings.idle_timeout
     }
 
@@ -77,6 +91,7 @@ impl Opener {
             }
             Err(_) => Error::unavailable(format!("could not connect within {} ms", limit.as_millis())),
         };
+        self.counters.failed.add();
         attempt.failed(&error);
         Err(error)
     }
@@ -94,8 +109,9 @@ impl Opener {
         }
         match timeout(CHECK_DEADLINE, pooled.client.execute_typed("", &[])).await {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(_)) => {}
+            Ok(Err(_)) => self.counters.lost.add(),
             Err(_) => {
+                self.counters.lost.add();
                 suspect = suspect.max(Some(pooled.returned));
                 *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
             }
@@ -111,9 +127,11 @@ impl Manager for Opener {
     async fn create(&self) -> Result<Pooled> {
         Acquire::enter(Step::Open);
         let client = self.patiently(self.postgres.create()).await?;
+        self.counters.opened.add();
         let now = Instant::now();
         let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
-        Ok(Pooled { client, dialler: self.dialler.clone(), returned: now, expires: now + lifetime })
+        let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
+        Ok(Pooled { client, dialler, returned: now, counters, expires: now + lifetime })
     }
 
     async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<Error> {

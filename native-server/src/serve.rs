@@ -26,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::logs;
+use crate::metrics::{Measured, Metrics};
 use leaving::Leaving;
 
 mod leaving;
@@ -57,7 +58,11 @@ pub async fn serve(
 ) -> Result<(), NotDrained> {
     let leaving = Leaving::default();
     let router = leaving.guard(router, options.readiness);
-    let requests = Requests { router: logs::with_path(router).with_state(()), running: TaskTracker::new() };
+    let requests = Requests {
+        router: logs::with_path(router).with_state(()),
+        metrics: options.metrics,
+        running: TaskTracker::new(),
+    };
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)
@@ -87,7 +92,7 @@ pub async fn serve(
     }
     drop(listener);
     tracing::info!("stopping: requests under way may finish");
-    let Requests { router, running } = requests;
+    let Requests { router, running, .. } = requests;
     drop(router);
     running.close();
     let drained = async {
@@ -143,6 +148,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 #[derive(Clone)]
 struct Requests {
     router: Router,
+    metrics: Option<Metrics>,
     running: TaskTracker,
 }
 
@@ -154,10 +160,14 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     fn call(&self, request: hyper::Request<Incoming>) -> Answering {
         let request: Request = request.map(Body::new);
         let line = logs::Line::begin(&request);
+        let measured = self.metrics.clone().map(|metrics| Measured::begin(metrics, &request));
         let id = problem::request_id(request.headers());
         let answer = tower_service::Service::call(&mut self.router.clone(), request);
         let task = self.running.spawn(async move {
-            let Ok(response) = answer.await;
+            let Ok(mut response) = answer.await;
+            if let Some(measured) = measured {
+                response = measured.end(response).await;
+            }
             line.end(&response);
             response
         });

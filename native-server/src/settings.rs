@@ -33,11 +33,16 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The HTTP server's limits.
     pub server: Options,
+    /// Where to listen for who asks for metrics; nothing if nobody may.
+    pub metrics: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: Format,
     /// What is logged.
     pub log_filter: Filter,
 }
+
+/// Prometheus's own port, for this machine alone.
+const METRICS: &str = "127.0.0.1:9090";
 
 impl Arguments {
     /// Checks everything.
@@ -56,6 +61,15 @@ impl Arguments {
             "LISTEN_ADDR",
             "127.0.0.1:8080",
             "must be an address and a port, such as 127.0.0.1:8080",
+        );
+        let metrics = read.find(
+            "METRICS_ADDR",
+            METRICS,
+            "must be an address and a port, such as 127.0.0.1:9090, or off",
+            |text| match text {
+                "off" => Some(None),
+                address => address.parse().ok().map(Some),
+            },
         );
         let allow_anonymous_writes = read.parse("ALLOW_ANONYMOUS_WRITES", "false", "must be true or false");
         let millis =
@@ -84,6 +98,7 @@ impl Arguments {
                 allow_anonymous_writes: allow_anonymous_writes?,
                 request_timeout: Duration::from_millis(millis?.into()),
                 server: server?,
+                metrics: metrics?,
                 log_format: log_format?,
                 log_filter: log_filter?,
             })
@@ -152,6 +167,7 @@ impl fmt::Debug for Settings {
             .field("allow_anonymous_writes", &self.allow_anonymous_writes)
             .field("request_timeout", &self.request_timeout)
             .field("server", &self.server)
+            .field("metrics", &self.metrics)
             .finish_non_exhaustive()
     }
 }

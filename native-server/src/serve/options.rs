@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pgspan::{Error, Result};
 
+use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 
 /// The server's limits. Each has a default and a reason.
@@ -21,6 +22,8 @@ pub struct Options {
     /// Open connections; further ones wait to be accepted. 1,024: with some 30 KiB each it bounds the memory, and stays
     /// below what systems allow a process to open.
     pub max_connections: usize,
+    /// Where requests are counted, if anywhere.
+    pub metrics: Option<Metrics>,
     /// The route that says whether the server is ready: 503 from the moment it is told to end. `/readyz`, as the
     /// application has it.
     pub readiness: &'static str,
@@ -40,6 +43,7 @@ impl Default for Options {
             max_header_size: 64 * 1024,
             max_headers: 128,
             max_connections: 1024,
+            metrics: None,
             readiness: "/readyz",
             grace: Duration::from_secs(1),
             drain: Duration::from_secs(20),

@@ -119,6 +119,8 @@ arguments! {
     drain_grace_ms "DRAIN_GRACE_MS" "MS";
     /// What requests that are under way then have to finish [default: 20000]
     drain_timeout_ms "DRAIN_TIMEOUT_MS" "MS";
+    /// Where Prometheus finds /metrics, or off [default: 127.0.0.1:9090, if that is free]
+    metrics "METRICS_ADDR" "ADDRESS:PORT";
     /// How log lines look: text or json [default: text]
     log_format "LOG_FORMAT" "FORMAT";
     /// What is logged: a level, or levels by module, such as info,pgspan=debug [default: info]

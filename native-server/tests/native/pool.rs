@@ -175,18 +175,18 @@ async fn when_the_pool_is_closed_what_runs_finishes_and_what_waits_or_comes_is_r
     let (db, driver) = driver(&bed.url(), 2000, |pool| pool.size = 2)?;
     let (mut running, idle) = (db.session().await?, db.session().await?);
     let running = tokio::spawn(async move {
-        running.execute(sql!("SELECT pg_sleep(0.3)")).await?;
+        running.execute(sql!("SELECT pg_sleep(1)")).await?;
         running.fetch_one::<i64>(sql!("SELECT 1::int8")).await
     });
     let shared = {
         let db = db.clone();
-        tokio::spawn(async move { db.fetch_one::<i64>(sql!("SELECT 1::int8 FROM pg_sleep(0.3)")).await })
+        tokio::spawn(async move { db.fetch_one::<i64>(sql!("SELECT 1::int8 FROM pg_sleep(1)")).await })
     };
     let waiting = {
         let db = db.clone();
         tokio::spawn(async move { db.session().await.map(drop) })
     };
-    sleep(Duration::from_millis(150)).await;
+    sleep(Duration::from_millis(400)).await;
     db.close();
     driver.close();
     let refused = waiting.await?.err().context("one that waited was served")?;
@@ -285,5 +285,38 @@ async fn a_unix_socket_will_do() -> Result<()> {
     let db = pool(&url, 1000, |_| {})?;
     let address: Option<std::net::IpAddr> = db.fetch_one(sql!("SELECT inet_client_addr()")).await?;
     assert_eq!(address, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_pool_does_is_counted() -> Result<()> {
+    let bed = Bed::new("counted").await?;
+    let (db, driver) = driver(&bed.url(), 1000, |pool| (pool.size, pool.max_waiters) = (2, 1))?;
+    let (mut one, other) = (db.session().await?, db.session().await?);
+    let waiting = {
+        let db = db.clone();
+        tokio::spawn(async move { db.session().await.map(drop) })
+    };
+    sleep(Duration::from_millis(50)).await;
+    let now = driver.statistics();
+    assert_eq!((now.most, now.size, now.in_use, now.idle, now.waiting), (2, 2, 2, 0, 1));
+    assert!(db.session().await.is_err());
+    assert!(waiting.await?.is_err());
+    let pid = pid(&mut one).await?;
+    drop((one, other));
+    let then = driver.statistics();
+    assert_eq!((then.waits, then.refused, then.timeouts, then.opened, then.waiting), (1, 1, 1, 2, 0));
+    assert_eq!((then.idle, then.in_use, then.lost, then.discarded, then.dialled), (2, 0, 0, 0, 0));
+
+    bed.admin().await?.execute("SELECT pg_terminate_backend($1)", &[&pid]).await?;
+    bed.gone(pid).await?;
+    sleep(Duration::from_millis(50)).await;
+    let mut both = [db.session().await?, db.session().await?];
+    both[0].taint();
+    drop(both);
+    db.execute(sql!("SELECT 1")).await?;
+    let last = driver.statistics();
+    assert_eq!((last.opened, last.lost, last.discarded, last.dialled, last.failed), (3, 1, 1, 1, 0));
+    assert!(db.total_round_trips() >= 2);
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tests::{free_port, http};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::{Bed, named};
 
@@ -167,6 +168,54 @@ async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> 
         text.lines().find(|line| line.contains("\"path\":\"/add\"")).context("no line of the request")?;
     assert!(left == 0 && line.contains("\"status\":200") && !line.contains("30000"), "{left} {line}");
     Ok(())
+}
+
+#[tokio::test]
+async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Result<()> {
+    let bed = Bed::new("program metrics").await?;
+    let url = named(&bed.database().await?, "program metrics");
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let (port, metrics) = (free_port()?, free_port()?);
+    let (address, metrics_address) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{metrics}"));
+    let environment =
+        [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("METRICS_ADDR", &metrics_address)];
+    let log = tests::target_dir().join(format!("tests/program-metrics-{}.log", std::process::id()));
+    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    for (path, status) in [("/add?a=1&b=2", 200), ("/add?a=9223372036854775807&b=1", 422), ("/CANARY", 404)] {
+        assert_eq!(http::status(port, path).await?, status);
+    }
+    assert_eq!(http::status(port, "/metrics").await?, 404);
+    let text = scrape(metrics).await?;
+    for line in [
+        "pgspan_http_requests_total{method=\"GET\",path=\"/add\",status=\"200\"} 1",
+        "pgspan_http_requests_total{method=\"GET\",path=\"/add\",status=\"422\"} 1",
+        "pgspan_http_requests_total{method=\"GET\",path=\"-\",status=\"404\"} 2",
+        "pgspan_http_request_duration_seconds_count{path=\"/add\"} 2",
+        "pgspan_http_sqlstates_total{class=\"22\"} 1",
+        "pgspan_pool_connections_most 8",
+        "pgspan_pool_waiting 0",
+        "pgspan_pool_timeouts_total 0",
+        "pgspan_database_round_trips_total 2",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+    }
+    assert!(!text.contains("CANARY"), "{text}");
+
+    let taken = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", "127.0.0.1:0"), environment[2]];
+    let (code, _, faults) = run(&["serve"], &taken)?;
+    assert!(code == Some(2) && faults.contains("METRICS_ADDR"), "{faults}");
+    Ok(())
+}
+
+async fn scrape(port: u16) -> Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await?;
+    ensure!(text.contains("content-type: application/openmetrics-text"), "{text}");
+    Ok(text)
 }
 
 /// Fault row I1. The requests wait for a lock, so that they take as long as the test likes.

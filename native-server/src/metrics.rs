@@ -1,0 +1,227 @@
+//! Metrics for Prometheus: what is answered, how fast, and what the pool does meanwhile.
+//!
+//! | | |
+//! | --- | --- |
+//! | `pgspan_http_requests_total{method,path,status}` | requests answered; `path` is the route, never what the caller wrote |
+//! | `pgspan_http_request_duration_seconds{path}` | how long that took, a histogram |
+//! | `pgspan_http_sqlstates_total{class}` | answers that carry an error of PostgreSQL, by the class of its SQLSTATE |
+//! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
+//! | `pgspan_database_round_trips_total` | how often anyone waited for PostgreSQL's answer |
+//!
+//! A label never has a value of the caller's, so that their number stays small.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method};
+use pgspan::Database;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::Driver;
+
+/// The metrics of one server. Cheap to clone; hand one to [`Options::metrics`](crate::serve::Options::metrics).
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    durations: Family<Route, Histogram, fn() -> Histogram>,
+    sqlstates: Family<Sqlstate, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    path: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sqlstate {
+    class: String,
+}
+
+/// From half a millisecond, what a statement takes on a near server, to a request's deadline.
+const BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+impl Metrics {
+    /// The metrics of what is answered from this database over this driver.
+    pub fn new(db: &Database, driver: &Driver) -> Metrics {
+        let mut registry = Registry::with_prefix("pgspan");
+        let (requests, sqlstates) = (Family::default(), Family::default());
+        let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        registry.register("http_requests", "Requests answered", requests.clone());
+        let text = "Seconds from the end of a request's headers to its answer";
+        registry.register("http_request_duration_seconds", text, durations.clone());
+        let text = "Answers that carry an error of PostgreSQL, by the class of its SQLSTATE";
+        registry.register("http_sqlstates", text, sqlstates.clone());
+        registry.register_collector(Box::new(Source { db: db.clone(), driver: driver.clone() }));
+        Metrics(Arc::new(Inner { registry, requests, durations, sqlstates }))
+    }
+
+    /// A router that serves them at `/metrics`, for a listener of its own.
+    pub fn router(&self) -> Router {
+        let metrics = self.clone();
+        Router::new().route("/metrics", get(async move || metrics.show()))
+    }
+
+    fn show(&self) -> Response {
+        let mut text = String::new();
+        match encode(&mut text, &self.0.registry) {
+            Ok(()) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
+            Err(fmt::Error) => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}
+
+const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// One request on its way.
+pub(crate) struct Measured {
+    metrics: Metrics,
+    method: &'static str,
+    started: Instant,
+}
+
+impl Measured {
+    pub(crate) fn begin(metrics: Metrics, request: &Request) -> Measured {
+        Measured { metrics, method: known(request.method()), started: Instant::now() }
+    }
+
+    pub(crate) async fn end(self, response: Response) -> Response {
+        let Inner { requests, durations, sqlstates, .. } = &*self.metrics.0;
+        let path = response.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+        let status = response.status().as_u16();
+        durations.get_or_create(&Route { path: path.clone() }).observe(self.started.elapsed().as_secs_f64());
+        requests.get_or_create(&Answered { method: self.method, path, status }).inc();
+        let (response, class) = sqlstate_class(response).await;
+        if let Some(class) = class {
+            sqlstates.get_or_create(&Sqlstate { class }).inc();
+        }
+        response
+    }
+}
+
+/// A caller may invent methods.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// The first two characters of the member `sqlstate` of a problem (RFC 9457).
+async fn sqlstate_class(response: Response) -> (Response, Option<String>) {
+    const LONGEST: u64 = 16 * 1024;
+    const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+    let short = response.body().size_hint().exact().is_some_and(|length| length <= LONGEST);
+    if !short || response.headers().get(CONTENT_TYPE) != Some(&PROBLEM) {
+        return (response, None);
+    }
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default(); // whole already, since its length is known
+    let class = read_class(&body);
+    (Response::from_parts(head, Body::from(body)), class)
+}
+
+/// Within a string of JSON a quote has a backslash before it, so this name is found only where it is one.
+fn read_class(body: &[u8]) -> Option<String> {
+    const NAME: &[u8] = br#""sqlstate":""#;
+    let start = body.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
+    let class = std::str::from_utf8(body.get(start..start + 2)?).ok()?;
+    class.bytes().all(|byte| byte.is_ascii_alphanumeric()).then(|| class.to_owned())
+}
+
+/// What is read at the moment it is asked for.
+#[derive(Debug)]
+struct Source {
+    db: Database,
+    driver: Driver,
+}
+
+impl Collector for Source {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let pool = self.driver.statistics();
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        for (name, help, value) in [
+            ("pool_connections_most", "Connections there may be", pool.most),
+            ("pool_connections", "Connections there are", pool.size),
+            ("pool_connections_idle", "Connections nobody uses", pool.idle),
+            ("pool_connections_in_use", "Connections someone uses, checks or opens", pool.in_use),
+            ("pool_waiting", "Callers that wait for a connection", pool.waiting),
+        ] {
+            let gauge = ConstGauge::new(number(value));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        for (name, help, value) in [
+            ("pool_waits", "Callers that had to wait for a connection", pool.waits),
+            ("pool_timeouts", "Callers that got none before their deadline", pool.timeouts),
+            ("pool_refused", "Callers refused because the queue was full", pool.refused),
+            ("pool_opened", "Connections opened for the pool", pool.opened),
+            ("pool_dialled", "Connections opened beside the pool", pool.dialled),
+            ("pool_failed", "Attempts to connect that failed", pool.failed),
+            ("pool_lost", "Connections that the server or the network ended", pool.lost),
+            ("pool_discarded", "Connections ended as no other session may have them", pool.discarded),
+            (
+                "database_round_trips",
+                "Times anyone waited for PostgreSQL's answer",
+                self.db.total_round_trips(),
+            ),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlstates_class_is_read_where_it_is_a_member_and_nowhere_else() {
+        assert_eq!(read_class(br#"{"code":"x","sqlstate":"23505"}"#).as_deref(), Some("23"));
+        assert_eq!(read_class(br#"{"detail":"\"sqlstate\":\"23505\""}"#), None);
+        assert_eq!(read_class(br#"{"sqlstate":"2"#), None);
+        assert_eq!(read_class(b""), None);
+    }
+
+    #[test]
+    fn a_method_nobody_knows_makes_no_label_of_its_own() {
+        assert_eq!(known(&Method::from_bytes(b"CANARY").unwrap()), "other");
+    }
+}
