@@ -240,26 +240,35 @@ async fn one_savepoint_name_three_times_is_three_savepoints() -> Result<()> {
 }
 
 #[tokio::test]
-async fn rolling_back_the_middle_of_three_savepoints_of_one_name_keeps_the_first() -> Result<()> {
+async fn rolling_back_the_middle_of_three_savepoints_of_one_name_leaves_nothing_of_its_name() -> Result<()> {
     for explicit in [true, false] {
-        let bed = Bed::with_students().await?;
-        let mut session = bed.db().await?.session().await?;
-        let mut tx = session.transaction();
-        let mut first = tx.savepoint("same");
-        first.execute(insert("first")).await?;
-        let mut middle = first.savepoint("same");
-        middle.execute(insert("middle")).await?;
-        let mut last = middle.savepoint("same");
-        last.execute(insert("last")).await?;
-        last.commit().await?;
-        if explicit {
-            middle.rollback().await?
-        } else {
-            drop(middle)
-        };
-        first.commit().await?; // releases the first, and not what the rollback left of the second
-        tx.commit().await?;
-        assert_eq!(bed.students().await?, ["first"], "explicit: {explicit}");
+        for keep_first in [true, false] {
+            let bed = Bed::with_students().await?;
+            let mut session = bed.db().await?.session().await?;
+            let mut tx = session.transaction();
+            let mut first = tx.savepoint("same");
+            first.execute(insert("first")).await?;
+            let mut middle = first.savepoint("same");
+            middle.execute(insert("middle")).await?;
+            let mut last = middle.savepoint("same");
+            last.execute(insert("last")).await?;
+            last.commit().await?;
+            if explicit {
+                middle.rollback().await?
+            } else {
+                drop(middle)
+            };
+            // this is about the first, and not what the rollback may have left of the second
+            if keep_first {
+                first.commit().await?
+            } else {
+                first.rollback().await?
+            };
+            tx.execute(insert("after")).await?;
+            tx.commit().await?;
+            let expected: &[&str] = if keep_first { &["after", "first"] } else { &["after"] };
+            assert_eq!(bed.students().await?, expected, "explicit: {explicit}");
+        }
     }
     Ok(())
 }
