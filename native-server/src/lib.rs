@@ -61,6 +61,7 @@
 //! | `app` (default) | what the program `pgspan-server` serves |
 
 mod backoff;
+pub mod check;
 mod dialler;
 mod driver;
 #[cfg(feature = "serve")]

@@ -1,10 +1,11 @@
-//! The program: `pgspan-server serve` and `pgspan-server migrate`.
+//! The program: `pgspan-server serve`, `check` and `migrate`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use pgspan::Error;
 use pgspan_app::{Options, Writes};
+use pgspan_server::check::{self, Finding};
 use pgspan_server::metrics::Metrics;
 use pgspan_server::settings::{Arguments, Cli, Command, Settings};
 use pgspan_server::{Driver, logs, migrate, serve};
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.command {
             Command::Serve(arguments) => run_server(&arguments).await,
+            Command::Check(arguments) => check_all(&arguments).await,
             Command::Migrate { database, status } => match database.url() {
                 Ok(url) if status => show_status(&url).await,
                 Ok(url) => run_migrations(&url).await,
@@ -122,6 +124,29 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
     tokio::select! {
         _ = terminate.recv() => 143,
         _ = interrupt.recv() => 130,
+    }
+}
+
+async fn check_all(arguments: &Arguments) -> ExitCode {
+    let settings = match settings(arguments) {
+        Ok((settings, _)) => settings,
+        Err(faults) => return fail(BAD_SETTINGS, &faults),
+    };
+    println!("ok: settings: they can be used");
+    let timeout = settings.pool.connect_timeout;
+    let found = check::check(&settings.database, &settings.limits, timeout, migrate::MIGRATIONS).await;
+    let findings = match found {
+        Ok(findings) => findings,
+        Err(fault) => return fail(BAD_SETTINGS, &[fault]),
+    };
+    for Finding { what, text, .. } in findings.iter().filter(|finding| finding.good) {
+        println!("ok: {what}: {text}");
+    }
+    let bad = findings.iter().filter(|finding| !finding.good);
+    let bad: Vec<String> = bad.map(|Finding { what, text, .. }| format!("{what}: {text}")).collect();
+    match bad.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => fail(FAILED, &bad),
     }
 }
 

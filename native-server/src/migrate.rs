@@ -107,8 +107,11 @@ pub async fn status(url: &str) -> Result<Vec<Status>> {
 ///
 /// It only reads.
 pub async fn status_with(url: &str, migrations: &[Migration]) -> Result<Vec<Status>> {
-    let client = connect(url).await?;
-    let rows = recorded(&client, None).await?;
+    statuses(&connect(url).await?, migrations).await
+}
+
+pub(crate) async fn statuses(client: &Client, migrations: &[Migration]) -> Result<Vec<Status>> {
+    let rows = recorded(client, None).await?;
     let mut rows: BTreeMap<i64, Recorded> = rows.into_iter().map(|row| (row.version, row)).collect();
     let mut all = Vec::new();
     for Migration { version, name, sql } in in_order(migrations)? {

@@ -30,6 +30,11 @@ pub enum Command {
     /// Serve the endpoints until SIGTERM or Ctrl-C
     #[command(after_help = EXIT_CODES)]
     Serve(Box<Arguments>),
+    /// Look whether the settings and the database are as serve needs them, and change nothing
+    ///
+    /// A line for each thing looked at; exit code 0 if all is well, 1 if the database is not, 2 if a setting is not.
+    #[command(after_help = EXIT_CODES)]
+    Check(Box<Arguments>),
     /// Apply the migrations that are not applied yet
     #[command(after_help = EXIT_CODES)]
     Migrate {

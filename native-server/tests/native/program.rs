@@ -59,7 +59,7 @@ fn every_fault_of_the_settings_is_a_line_and_none_shows_a_secret() -> Result<()>
 #[test]
 fn nothing_of_the_command_line_or_the_environment_that_is_secret_is_shown() -> Result<()> {
     let secret = [("DATABASE_URL", "postgres://alice:CANARY@h/d"), ("API_TOKEN", "CANARY-CANARY-CANARY")];
-    for arguments in [&["serve", "--help"][..], &["--help"], &["migrate", "--help"]] {
+    for arguments in [&["serve", "--help"][..], &["--help"], &["migrate", "--help"], &["check", "--help"]] {
         let (code, out, _) = run(arguments, &secret)?;
         assert!(code == Some(0) && out.contains("Exit codes") && !out.contains("CANARY"), "{out}");
     }
@@ -207,6 +207,80 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
     let (code, _, faults) = run(&["serve"], &taken)?;
     assert!(code == Some(2) && faults.contains("METRICS_ADDR"), "{faults}");
     Ok(())
+}
+
+#[tokio::test]
+async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()> {
+    let bed = Bed::new("program check").await?;
+    let url = bed.database().await?;
+    let check = |url: &str, more: (&str, &str)| run(&["check"], &[("DATABASE_URL", url), more]);
+    let nothing = ("NOTHING", "");
+    let (code, out, faults) = check(&url, nothing)?;
+    assert_eq!((code, faults.lines().count()), (Some(1), 1), "{out}{faults}");
+    assert!(faults.starts_with("pgspan-server: schema: 1 of the migrations not applied"), "{faults}");
+    assert!(out.contains("ok: connection: ") && out.contains("ok: pooler: the limits reach"), "{out}");
+
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let (code, out, faults) = check(&url, nothing)?;
+    assert_eq!((code, out.lines().count(), faults.as_str()), (Some(0), 5, ""), "{out}");
+
+    let (scheme, rest) = url.split_once("://").context("a URL")?;
+    let (login, place) = rest.split_once('@').context("a login")?;
+    let user = login.split(':').next().unwrap_or_default();
+    let (server, query) = place.split_once('/').context("a path")?;
+    let query = query.split_once('?').map_or("", |(_, query)| query);
+    let nowhere = format!("127.0.0.1:{}", free_port()?);
+    for (url, what) in [
+        (format!("{scheme}://{user}:CANARY@{place}"), "login: could not connect: invalid password (28P01)"),
+        (
+            format!("{scheme}://{login}@{server}/nosuch?{query}"),
+            "database: could not connect: database does not",
+        ),
+        (format!("{scheme}://{login}@{nowhere}/d"), "connection: connection refused"),
+        (
+            format!("{scheme}://{login}@{server}/d?sslmode=verify-full"),
+            "tls: error performing TLS handshake: server does not support TLS",
+        ),
+    ] {
+        let (code, _, faults) = check(&url, nothing)?;
+        assert!(code == Some(1) && faults.lines().count() == 1, "{faults}");
+        assert!(
+            faults.starts_with(&format!("pgspan-server: {what}")) && !faults.contains("CANARY"),
+            "{faults}"
+        );
+    }
+    let pooler = refusing_pooler().await?;
+    let (code, _, faults) = check(&format!("postgres://u:CANARY@{pooler}/d"), nothing)?;
+    let expected = "pgspan-server: pooler: the server refuses start-up options, as transaction poolers do: set DATABASE_POOLER=transaction";
+    assert!(code == Some(1) && faults.starts_with(expected), "{faults}");
+
+    let (code, _, faults) = check("postgres://u@db.example.com/d?sslmode=prefer", ("POOL_SIZE", "0"))?;
+    assert_eq!((code, faults.lines().count()), (Some(2), 2), "{faults}");
+
+    let name = url.rsplit('/').next().and_then(|path| path.split('?').next()).context("a name")?;
+    let admin = bed.admin().await?;
+    admin.batch_execute(&format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on")).await?;
+    let (code, _, faults) = check(&url, nothing)?;
+    assert!(code == Some(1) && faults.starts_with("pgspan-server: server: it is read-only"), "{faults}");
+    Ok(())
+}
+
+/// What PgBouncer says to start-up options.
+async fn refusing_pooler() -> Result<std::net::SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let fields = b"SFATAL\0VFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
+    let mut refusal = vec![b'E'];
+    refusal.extend(u32::try_from(fields.len() + 4)?.to_be_bytes());
+    refusal.extend_from_slice(fields);
+    std::thread::spawn(move || {
+        let listener = listener.into_std()?;
+        listener.set_nonblocking(false)?;
+        let (mut stream, _) = listener.accept()?;
+        let _ = std::io::Read::read(&mut stream, &mut [0; 1024])?;
+        std::io::Write::write_all(&mut stream, &refusal)
+    });
+    Ok(address)
 }
 
 async fn scrape(port: u16) -> Result<String> {
