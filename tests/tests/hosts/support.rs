@@ -55,7 +55,11 @@ impl Host {
                 Running::Edge(Edge::start(&[&all[..], &[("PGSPAN_CONNECT", "pool")]].concat()).await?)
             }
         };
-        Ok(Host { running, database, http: reqwest::Client::builder().no_proxy().build()? })
+        Ok(Host {
+            running,
+            database,
+            http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?,
+        })
     }
 
     pub(crate) fn url(&self) -> String {
