@@ -83,6 +83,21 @@ fn a_dropped_transaction_is_rolled_back_and_its_connection_recycled() {
 }
 
 #[test]
+fn a_dropped_transaction_holds_its_locks_no_longer_though_its_session_is_kept() {
+    let mut bed = bed();
+    let db = bed.db.clone();
+    let mut session = bed.run(db.session()).unwrap();
+    let mut tx = session.transaction();
+    bed.run(tx.execute(INSERT)).unwrap();
+    drop(tx);
+    bed.settle();
+    assert_eq!(bed.connection(0).status, Status::Idle);
+    assert_eq!(bed.driver.statements(), ["BEGIN", INSERT, "ROLLBACK"]);
+    drop(session);
+    bed.the_next_session_works();
+}
+
+#[test]
 fn the_rollback_of_a_dropped_transaction_travels_with_the_next_statement() {
     let mut bed = bed();
     let db = bed.db.clone();
