@@ -10,11 +10,12 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use pgspan::driver::{Dialled, Notifications, drive};
 use pgspan::{ConnectionUrl, Error, Kind, Result, Settings, Tls};
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
-use tokio_postgres::{CancelToken, Client};
 use wasm_bindgen_futures::spawn_local;
 use worker::Delay;
 
+use crate::login::{self, Connected, Login, Opening};
 use crate::socket::{RuntimeTls, Stream, spawn_until};
 
 /// Cloudflare's limit is six connections at a time for a request and for an object; one is left for what cancels.
@@ -29,12 +30,13 @@ const CANCEL: Duration = Duration::from_secs(1);
 pub(crate) struct Dialler {
     url: ConnectionUrl,
     settings: Settings,
+    opening: Opening,
     sockets: Arc<Sockets>,
 }
 
 impl Dialler {
-    pub(crate) fn new(url: ConnectionUrl, settings: Settings) -> Dialler {
-        Dialler { url, settings, sockets: Arc::default() }
+    pub(crate) fn new(url: ConnectionUrl, settings: Settings, opening: Opening) -> Dialler {
+        Dialler { url, settings, opening, sockets: Arc::default() }
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -45,19 +47,16 @@ impl Dialler {
         &self.sockets
     }
 
-    /// A connection, and what the server says unasked on it.
+    /// A connection whose login the server may still refuse, and what the server says unasked on it.
     pub(crate) async fn open(&self) -> Result<(Connection, Notifications)> {
         self.sockets.check()?;
         let counted = Counted::new(&self.sockets);
-        let stream = socket(&self.url)?;
-        let config = self.url.configure(&self.settings);
-        let connecting = Box::pin(config.connect_raw(stream, RuntimeTls));
-        let (client, connection) =
-            match select(connecting, Box::pin(sleep(self.settings.acquire_timeout))).await {
-                Either::Left((connected, _)) => connected.map_err(Error::connect)?,
-                Either::Right(_) => return Err(Error::unavailable("connecting took too long")),
-            };
-        let cancel = Cancel { token: client.cancel_token(), url: self.url.clone() };
+        let connecting = async {
+            let stream = link(&self.url).await?;
+            login::connect(stream, &self.url.configure(&self.settings), self.opening).await
+        };
+        let Connected { client, connection, login } = self.in_time(connecting).await?;
+        let cancel = Cancel { login, url: self.url.clone() };
         let (task, notifications) = drive(connection);
         let (end, ended) = oneshot::channel();
         let (gone, closed) = oneshot::channel();
@@ -79,12 +78,26 @@ impl Dialler {
         Ok((connection, notifications))
     }
 
+    /// The same, when the server has let it in.
+    pub(crate) async fn open_settled(&self) -> Result<(Connection, Notifications)> {
+        let opened = self.open().await?;
+        self.in_time(opened.0.cancel.login.settled()).await?;
+        Ok(opened)
+    }
+
     /// A client of its own, for shared statements and LISTEN.
     pub(crate) async fn dial(&self) -> Result<Dialled> {
-        let (mut connection, notifications) = self.open().await?;
+        let (mut connection, notifications) = self.open_settled().await?;
         match connection.client.take() {
             Some(client) => Ok(Dialled { client, notifications }),
             None => Err(Error::unavailable("the connection is closed")),
+        }
+    }
+
+    async fn in_time<T>(&self, connecting: impl Future<Output = Result<T>>) -> Result<T> {
+        match select(Box::pin(connecting), Box::pin(sleep(self.settings.acquire_timeout))).await {
+            Either::Left((connected, _)) => connected,
+            Either::Right(_) => Err(Error::unavailable("connecting took too long")),
         }
     }
 }
@@ -171,11 +184,25 @@ pub(crate) struct Connection {
 /// How a running statement is cancelled: over a socket of its own.
 #[derive(Clone)]
 struct Cancel {
-    token: CancelToken,
+    login: Login,
     url: ConnectionUrl,
 }
 
+impl Cancel {
+    /// Asks the server, once it has let the connection in.
+    async fn ask(self) -> Option<()> {
+        self.login.settled().await.ok()?;
+        let request = self.login.cancel_request()?;
+        login::cancel(link(&self.url).await.ok()?, &request).await.ok()
+    }
+}
+
 impl Connection {
+    /// Why the server did not let it in, if so.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.cancel.login.refusal()
+    }
+
     pub(crate) fn set_clean(&mut self, clean: bool) {
         self.clean = clean;
         self.used = now();
@@ -204,11 +231,9 @@ impl Drop for Connection {
         if self.clean || client.is_closed() {
             return;
         }
-        let Cancel { token, url } = self.cancel.clone();
+        let cancel = self.cancel.clone();
         spawn_local(async move {
-            let Ok(stream) = socket(&url) else { return };
-            let cancel = Box::pin(token.cancel_query_raw(stream, RuntimeTls));
-            let _ = select(cancel, Box::pin(sleep(CANCEL))).await;
+            let _ = select(Box::pin(cancel.ask()), Box::pin(sleep(CANCEL))).await;
         });
     }
 }
@@ -216,6 +241,15 @@ impl Drop for Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("clean", &self.clean).finish_non_exhaustive()
+    }
+}
+
+/// A socket to the database, encrypted unless the URL says otherwise.
+async fn link(url: &ConnectionUrl) -> Result<Stream> {
+    let stream = socket(url)?;
+    match url.tls() {
+        Tls::Disable => Ok(stream),
+        _ => login::encrypt(stream, RuntimeTls).await,
     }
 }
 

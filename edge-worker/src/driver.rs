@@ -28,10 +28,10 @@ impl Connections {
     ///
     /// Everything that is missing or wrong, each naming its setting.
     pub fn from_env(env: &Env) -> Result<Connections, Vec<Error>> {
-        let (url, mut settings) = settings::read(env)?;
+        let (url, mut settings, opening) = settings::read(env)?;
         settings.shared = 0; // a connection may not outlive its request
         let driver = SocketDriver(Arc::new(Inner {
-            dialler: Dialler::new(url, settings.clone()),
+            dialler: Dialler::new(url, settings.clone(), opening),
             idle: Mutex::default(),
         }));
         Ok(Connections { database: pgspan::connect_with(driver.clone(), settings), driver })
@@ -77,6 +77,10 @@ impl Driver for SocketDriver {
             }
             Ok(self.0.dialler.open().await?.0)
         })
+    }
+
+    fn refusal(&self, connection: &Connection) -> Option<Error> {
+        connection.refusal()
     }
 
     fn recycle(&self, mut connection: Connection) {

@@ -59,7 +59,7 @@ impl DurableObject for Pool {
 }
 
 fn serve(env: &Env) -> std::result::Result<Served, Vec<Error>> {
-    let (url, mut settings) = settings::read(env)?;
+    let (url, mut settings, opening) = settings::read(env)?;
     let lookup = settings::lookup(env);
     settings.shared = settings.shared.min(SOCKETS_MOST - 1);
     let size = match lookup("POOL_SIZE").map(|size| size.parse::<usize>()) {
@@ -72,7 +72,8 @@ fn serve(env: &Env) -> std::result::Result<Served, Vec<Error>> {
         }
     };
     let options = options(env)?;
-    let driver = PoolDriver::new(Dialler::new(url, settings.clone()), size).map_err(|fault| vec![fault])?;
+    let dialler = Dialler::new(url, settings.clone(), opening);
+    let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
     let database = pgspan::connect_with(driver.clone(), settings);
     Ok(Served {
         router: pgspan_app::router(database.clone(), options),

@@ -98,7 +98,7 @@ impl Manager for Opener {
     type Error = Error;
 
     fn create(&self) -> impl Future<Output = Result<Connection>> + Send {
-        SendFuture::new(async { Ok(self.0.open(self.0.dialler.open()).await?.0) })
+        SendFuture::new(async { Ok(self.0.open(self.0.dialler.open_settled()).await?.0) })
     }
 
     async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Error> {

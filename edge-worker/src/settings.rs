@@ -4,6 +4,8 @@ use pgspan::{ConnectionUrl, Error, Kind, Pooler, Settings, Tls};
 use tokio_postgres::config::{ChannelBinding, Host};
 use worker::Env;
 
+use crate::login::Opening;
+
 /// Reads a variable or a secret by name. One that is empty counts as not set.
 pub fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
     let env = env.clone();
@@ -22,7 +24,7 @@ enum Connect {
 }
 
 /// Where the database is, and how it behaves. What the runtime can't do is refused here.
-pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings), Vec<Error>> {
+pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<Error>> {
     let lookup = lookup(env);
     let mut faults = Vec::new();
     let connect = match lookup("PGSPAN_CONNECT").as_deref() {
@@ -43,13 +45,20 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings), Vec<Error>> {
         Connect::Hyperdrive => hyperdrive(env),
         Connect::Pool | Connect::Socket => direct(&lookup),
     };
+    let url = url.and_then(|url| {
+        let opening = match connect {
+            Connect::Hyperdrive => Opening::Ordinary, // its logins are not PostgreSQL's
+            Connect::Pool | Connect::Socket => Opening::read(&url, &lookup)?,
+        };
+        Ok((url, opening))
+    });
     let settings = Settings::read(&lookup);
     match (url, settings, faults.is_empty()) {
-        (Ok(url), Ok(mut settings), true) => {
+        (Ok((url, opening)), Ok(mut settings), true) => {
             if connect == Connect::Hyperdrive {
                 settings.pooler = Some(Pooler::Transaction);
             }
-            Ok((url, settings))
+            Ok((url, settings, opening))
         }
         (url, settings, _) => {
             faults.extend(url.err());
