@@ -81,7 +81,7 @@ pub use param::{Bind, expect_param};
 pub use pgspan_macros::{Composite, Enum, FromRow, sql};
 pub use retry::Retry;
 pub use row::{ColumnIndex, FromColumn, FromRow, Row};
-pub use session::{Rows, Session};
+pub use session::{Rows, Session, Statements};
 pub use sql::Sql;
 pub use transaction::{Isolation, Transaction, TransactionId, TransactionOptions, TransactionStatus};
 

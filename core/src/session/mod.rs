@@ -1,12 +1,14 @@
 //! A session: one connection of its own, in autocommit, and the rule of its return.
 
 mod account;
+mod anywhere;
 pub(crate) mod pipeline;
 mod statements;
 mod stream;
 
 pub(crate) use account::{Account, Block, Start};
 pub(crate) use statements::{one, optional, statements};
+pub use anywhere::Statements;
 pub use stream::Rows;
 pub(crate) use stream::Sent;
 
