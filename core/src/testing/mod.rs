@@ -42,6 +42,7 @@
 mod backend;
 mod block;
 mod clock;
+mod connection;
 mod log;
 mod reply;
 mod server;
@@ -50,14 +51,14 @@ mod wire;
 
 pub use backend::Backend;
 pub use block::Status;
+pub use connection::ScriptedConnection;
 pub use log::ConnectionLog;
 pub use reply::Reply;
 pub use statement::Statement;
 
 use std::fmt;
 use std::future::Future;
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
@@ -232,39 +233,6 @@ impl Driver for ScriptedDriver {
     }
 }
 
-/// An exclusive connection of a [`ScriptedDriver`]. Dropping it ends it.
-pub struct ScriptedConnection {
-    client: Client,
-    number: usize,
-    shared: Weak<Shared>,
-    _alive: oneshot::Sender<()>,
-}
-
-impl ScriptedConnection {
-    fn change(&self, change: impl FnOnce(&mut ConnectionLog)) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.log.change(self.number, change);
-        }
-    }
-}
-
-impl Deref for ScriptedConnection {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
-}
-
-impl Drop for ScriptedConnection {
-    fn drop(&mut self) {
-        self.change(|log| {
-            log.ended = true;
-            log.idle = false;
-        });
-    }
-}
-
 impl Shared {
     fn ask(&self, statement: &Statement<'_>) -> Reply {
         lock(&self.script)(statement)
@@ -286,11 +254,5 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for ScriptedDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScriptedDriver").field("connections", &self.connections()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ScriptedConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScriptedConnection").field("number", &self.number).finish_non_exhaustive()
     }
 }
