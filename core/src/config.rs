@@ -205,6 +205,9 @@ impl<L: Fn(&str) -> Option<String>> Read<L> {
 /// | `require`, `verify-full` | the certificate and the host's name are verified |
 /// | `verify-ca` | the certificate is verified, the name is not |
 /// | `prefer`, `allow` | refused: they fall back to plain text without a word |
+///
+/// With several hosts (`host1:5432,host2:5432`) the next is tried when one can't be connected to, or is not what
+/// `target_session_attrs` (`any`, `read-write`, `read-only`) asks for.
 #[derive(Clone)]
 pub struct ConnectionUrl {
     postgres: tokio_postgres::Config,
@@ -212,6 +215,14 @@ pub struct ConnectionUrl {
     root_cert: Option<String>,
     channel_binding: ChannelBinding,
     requires_scram: bool,
+    client_certificate: Option<ClientCertificate>,
+}
+
+/// The files of a certificate that the client shows to the server, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ClientCertificate {
+    certificate: String,
+    key: String,
 }
 
 /// How a connection is encrypted.
@@ -250,6 +261,12 @@ impl ConnectionUrl {
     /// The file with the authorities to trust (`sslrootcert`), instead of the public ones.
     pub fn root_cert(&self) -> Option<&str> {
         self.root_cert.as_deref()
+    }
+
+    /// The files with the certificate to show to the server (`sslcert`) and with its key (`sslkey`).
+    pub fn client_certificate(&self) -> Option<(&str, &str)> {
+        let files = self.client_certificate.as_ref()?;
+        Some((&files.certificate, &files.key))
     }
 
     /// Whether the login must be tied to the TLS connection (`channel_binding`).
@@ -305,12 +322,15 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut rest = Vec::new();
     let (mut sslmode, mut root_cert, mut channel_binding, mut require_auth) = (None, None, None, None);
+    let (mut certificate, mut key_file) = (None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = || percent_decode_str(value).decode_utf8().map(String::from);
         let ours = match key {
             "sslmode" => &mut sslmode,
             "sslrootcert" => &mut root_cert,
+            "sslcert" => &mut certificate,
+            "sslkey" => &mut key_file,
             "channel_binding" => &mut channel_binding,
             "require_auth" => &mut require_auth,
             _ => {
@@ -333,7 +353,10 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
     if postgres.get_user().is_none() {
         return Err(fault("has no user"));
     }
-    let local = private || postgres.get_hosts().iter().all(is_local);
+    // an address goes before the host's name (`hostaddr`), so it decides where the bytes go
+    let near = |address: &std::net::IpAddr| address.is_loopback();
+    let local =
+        private || postgres.get_hosts().iter().all(is_local) && postgres.get_hostaddrs().iter().all(near);
     let tls = match sslmode.as_deref() {
         None if local => Tls::Disable,
         None | Some("require" | "verify-full") => Tls::VerifyFull,
@@ -363,13 +386,21 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
     if root_cert.is_some() && tls == Tls::Disable {
         return Err(fault("sslrootcert has no meaning with sslmode=disable"));
     }
+    let client_certificate = match (certificate, key_file) {
+        (None, None) => None,
+        (Some(_), Some(_)) if tls == Tls::Disable => {
+            return Err(fault("sslcert has no meaning with sslmode=disable"));
+        }
+        (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+        _ => return Err(fault("sslcert and sslkey need each other")),
+    };
     let requires_scram = match require_auth.as_deref() {
         None => false,
         Some("scram-sha-256") => true,
         Some(_) => return Err(fault("require_auth must be scram-sha-256, or left out")),
     };
     postgres.channel_binding(channel_binding);
-    Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding, requires_scram })
+    Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding, requires_scram, client_certificate })
 }
 
 fn is_local(host: &Host) -> bool {
@@ -426,6 +457,10 @@ mod tests {
             ("postgres://u:CANARY@db.example.com/d?sslmode=maybe", "must be"),
             ("postgres://u:CANARY@127.0.0.1/d?channel_binding=require", "needs TLS"),
             ("postgres://u:CANARY@127.0.0.1/d?sslrootcert=a", "no meaning"),
+            ("postgres://u:CANARY@127.0.0.1/d?sslcert=a&sslkey=b", "no meaning"),
+            ("postgres://u:CANARY@db.example.com/d?sslcert=a", "need each other"),
+            ("postgres://u:CANARY@localhost/d?hostaddr=203.0.113.5&sslmode=disable", "verify-full"),
+            ("postgres://u:CANARY@127.0.0.1,db.example.com/d?sslmode=disable", "verify-full"),
             ("postgres://u:CANARY@127.0.0.1/d?require_auth=md5", "scram-sha-256"),
             ("postgres://u:CANARY@127.0.0.1/d?nonsense=CANARY", "unknown option"),
             ("postgres://u:CANARY@127.0.0.1:port/d", "can't be parsed"),
@@ -444,6 +479,16 @@ mod tests {
     fn a_url_is_shown_without_user_and_password() {
         let shown = format!("{:?}", parse("postgres://alice:CANARY@127.0.0.1:5433/d").unwrap());
         assert!(shown.contains("5433") && !shown.contains("alice") && !shown.contains("CANARY"), "{shown}");
+    }
+
+    #[test]
+    fn several_hosts_and_a_client_certificate_are_let_through() {
+        let url = "postgres://u@a:1,b:2/d?target_session_attrs=read-write&sslcert=%2Fc.pem&sslkey=%2Fk.pem";
+        let url = parse(url).unwrap();
+        assert_eq!((url.postgres().get_hosts().len(), url.postgres().get_ports()), (2, &[1, 2][..]));
+        let wanted = url.postgres().get_target_session_attrs();
+        assert_eq!(wanted, tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        assert_eq!(url.client_certificate(), Some(("/c.pem", "/k.pem")));
     }
 
     #[test]
