@@ -49,6 +49,18 @@
 //! with `sslrootcert=system`) those the machine trusts. The login is bound to the TLS connection where the server offers it
 //! (`channel_binding`).
 //!
+//! `sslcert` and `sslkey` are the certificate that is shown to the server.
+//!
+//! # Several hosts
+//!
+//! are tried in order (`load_balance_hosts=random`: in any), each with its share of the connect timeout, until one is what
+//! `target_session_attrs` asks for. A connection whose server became read-only is not used again, so that the next one
+//! finds the server that is not.
+//!
+//! # What libpq reads
+//!
+//! The `PG…` variables and the password file are for programs to ask for, with [`complete()`]; `pgspan-server` does.
+//!
 //! # Migrations
 //!
 //! [`migrate()`] applies the application's, [`migrate::migrate_with`] yours.
@@ -64,6 +76,7 @@ mod backoff;
 pub mod check;
 mod dialler;
 mod driver;
+mod libpq;
 #[cfg(feature = "serve")]
 pub mod logs;
 #[cfg(feature = "serve")]
@@ -84,6 +97,7 @@ mod tls;
 use pgspan::{ConnectionUrl, Database, Result, Settings};
 
 pub use driver::{Connection, Driver};
+pub use libpq::complete;
 pub use migrate::migrate;
 pub use pool::PoolSettings;
 pub use statistics::PoolStatistics;

@@ -111,15 +111,15 @@ impl Arguments {
 }
 
 fn database(url: Option<String>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {
-    let url = url.ok_or_else(missing).and_then(|url| url.parse());
+    let url = complete(url).and_then(|url| url.parse());
     keep(url.map_err(|fault| vec![fault]), faults)
 }
 
-fn missing() -> Error {
-    Error::new(
-        Kind::Config,
-        "DATABASE_URL: is not set; it must be a URL such as postgres://user:password@host/database",
-    )
+/// The URL, with what it lacks from where libpq looks for it.
+fn complete(url: Option<String>) -> Result<String, Error> {
+    let found = crate::complete(url.as_deref(), |name| std::env::var(name).ok())?;
+    let missing = "DATABASE_URL: is not set, nor is PGHOST; it must be a URL such as postgres://user:password@host/database";
+    found.ok_or_else(|| Error::new(Kind::Config, missing))
 }
 
 fn keep<T>(read: Result<T, Vec<Error>>, faults: &mut Vec<Error>) -> Option<T> {

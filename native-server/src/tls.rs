@@ -9,10 +9,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::libpq::is_private;
 
 /// What encrypts the connections of this URL; nothing if it says `sslmode=disable`.
 pub(crate) fn tls(url: &ConnectionUrl) -> Result<Option<MakeRustlsConnect>> {
@@ -30,12 +32,18 @@ pub(crate) fn tls(url: &ConnectionUrl) -> Result<Option<MakeRustlsConnect>> {
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| fault("TLS can't be set up").with_source(error))?;
-    let mut config = match verified {
-        true => builder.with_root_certificates(roots).with_no_client_auth(),
-        false => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyName { roots, provider }))
-            .with_no_client_auth(),
+    let builder = match verified {
+        true => builder.with_root_certificates(roots),
+        false => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName { roots, provider })),
+    };
+    let mut config = match url.client_certificate() {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let (chain, key) = client_certificate(certificate, key)?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| fault("sslcert and sslkey do not fit together").with_source(error))?
+        }
     };
     // what `sslnegotiation=direct` asks for (PostgreSQL documentation, 54.2.10), and other servers pass over
     config.alpn_protocols = vec![b"postgresql".to_vec()];
@@ -105,6 +113,25 @@ fn roots(file: Option<&str>) -> Result<RootCertStore> {
         true => Err(fault("sslrootcert holds no certificate")),
         false => Ok(roots),
     }
+}
+
+/// What the client shows to the server.
+fn client_certificate(
+    certificate: &str,
+    key: &str,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let unreadable = |error| fault("sslcert can't be read as PEM certificates").with_source(error);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).map_err(unreadable)?.collect();
+    let chain = chain.map_err(unreadable)?;
+    if chain.is_empty() {
+        return Err(fault("sslcert holds no certificate"));
+    }
+    if !is_private(key) {
+        return Err(fault("sslkey must be a file that its owner alone can use (chmod 0600)"));
+    }
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| fault("sslkey can't be read as a PEM key without a password").with_source(error))?;
+    Ok((chain, key))
 }
 
 fn fault(text: &str) -> Error {

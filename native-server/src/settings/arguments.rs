@@ -5,8 +5,6 @@ use std::fmt;
 use clap::{Args, Parser, Subcommand};
 use pgspan::{ConnectionUrl, Error};
 
-use super::missing;
-
 /// The command line of `pgspan-server`.
 ///
 /// Every flag of `serve` can be given in the environment too; a flag wins. Exit codes: 0 all went well; 1 it failed, or
@@ -50,7 +48,7 @@ pub enum Command {
 /// Where the database is, for the commands that need no more.
 #[derive(Clone, Args)]
 pub struct DatabaseUrl {
-    /// Where the database is: postgres://user:password@host:port/database [required]
+    /// Where the database is: postgres://user:password@host:port/database [default: PGHOST and the other variables of libpq]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
 }
@@ -82,7 +80,7 @@ macro_rules! arguments {
 arguments! {
     /// Where to listen [default: 127.0.0.1:8080]
     listen "LISTEN_ADDR" "ADDRESS:PORT";
-    /// Where the database is: postgres://user:password@host:port/database [required]
+    /// Where the database is: postgres://user:password@host:port/database [default: PGHOST and the other variables of libpq]
     database_url "DATABASE_URL" "URL";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
     database_pooler "DATABASE_POOLER" "POOLER";
@@ -139,7 +137,7 @@ impl DatabaseUrl {
     ///
     /// [`Kind::Config`](pgspan::Kind::Config), without the URL.
     pub fn url(&self) -> Result<String, Error> {
-        let url = self.database_url.clone().filter(|url| !url.is_empty()).ok_or_else(missing)?;
+        let url = super::complete(self.database_url.clone().filter(|url| !url.is_empty()))?;
         url.parse::<ConnectionUrl>()?;
         Ok(url)
     }

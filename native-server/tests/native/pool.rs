@@ -320,3 +320,39 @@ async fn what_the_pool_does_is_counted() -> Result<()> {
     assert!(db.total_round_trips() >= 2);
     Ok(())
 }
+
+#[tokio::test]
+async fn of_several_hosts_the_first_that_takes_writes_is_used_and_left_when_it_no_longer_does() -> Result<()>
+{
+    let (mut one, other) = (Cluster::throwaway(&[]).await?, Cluster::throwaway(&[]).await?);
+    let nowhere = format!("127.0.0.1:{}", tests::free_port()?);
+    for cluster in [&one, &other] {
+        let role = "CREATE ROLE everywhere SUPERUSER LOGIN PASSWORD 'CANARY'";
+        cluster.admin().await?.batch_execute(role).await?;
+    }
+    let url = format!(
+        "postgres://everywhere:CANARY@{nowhere},127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable&target_session_attrs=read-write",
+        one.port(),
+        other.port()
+    );
+    let db = pool(&url, 3000, |_| {})?;
+    let port = async || -> pgspan::Result<i32> {
+        db.session().await?.fetch_one(sql!("SELECT inet_server_port()")).await
+    };
+    assert_eq!(port().await?, i32::from(one.port()));
+    let admin = one.admin().await?;
+    admin.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await?;
+    admin.batch_execute("SELECT pg_reload_conf()").await?;
+    sleep(Duration::from_millis(300)).await;
+    // the first write is refused (25006), and its connection is not used again
+    let refused = db.session().await?.execute(sql!("CREATE TABLE t (a int)")).await;
+    assert_eq!(
+        refused.err().and_then(|error| error.sqlstate().map(|code| code.code().to_owned())).as_deref(),
+        Some("25006")
+    );
+    assert_eq!(port().await?, i32::from(other.port()));
+    drop(admin);
+    one.stop().await?;
+    assert_eq!(port().await?, i32::from(other.port()));
+    Ok(())
+}

@@ -103,6 +103,32 @@ async fn migrate_says_what_it_applied_and_fails_with_1_when_there_is_no_server()
 }
 
 #[tokio::test]
+async fn variables_and_a_password_file_do_instead_of_a_url() -> Result<()> {
+    let bed = Bed::new("program libpq").await?;
+    let url = bed.database().await?;
+    let parsed: pgspan::ConnectionUrl = url.parse()?;
+    let config = parsed.postgres();
+    let (user, database) = (config.get_user().context("a user")?, config.get_dbname().context("a database")?);
+    let port = config.get_ports().first().context("a port")?.to_string();
+    let password = String::from_utf8(config.get_password().unwrap_or_default().to_vec())?;
+    let file = tests::target_dir().join(format!("tests/pgpass-{}", std::process::id()));
+    std::fs::write(&file, format!("127.0.0.1:{port}:*:{user}:{password}\n"))?;
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let path = file.display().to_string();
+    let environment = [
+        ("PGHOST", "127.0.0.1"),
+        ("PGPORT", &port),
+        ("PGUSER", user),
+        ("PGDATABASE", database),
+        ("PGPASSFILE", &path),
+    ];
+    let (code, out, faults) = run(&["migrate"], &environment)?;
+    std::fs::remove_file(&file)?;
+    assert_eq!((code, out.as_str()), (Some(0), "applied users\n"), "{faults}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn it_serves_without_a_database_and_ends_cleanly_at_sigterm() -> Result<()> {
     let nowhere = format!("postgres://u:CANARY@127.0.0.1:{}/d", free_port()?);
     let address = format!("127.0.0.1:{}", free_port()?);

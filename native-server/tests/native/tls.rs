@@ -117,6 +117,52 @@ async fn a_certificate_is_verified_and_its_name_and_nothing_falls_back() -> Resu
 }
 
 #[tokio::test]
+async fn a_client_certificate_logs_in_where_the_server_asks_for_one() -> Result<()> {
+    let Some(ours) = Authority::new("client")? else { return Ok(()) };
+    let cluster = Cluster::throwaway(&[]).await?;
+    ours.certify(&cluster, "-days 2").await?;
+    let data = cluster.home().join("data");
+    let owner = fs::metadata(&data)?;
+    fs::copy(ours.0.join("ca.pem"), data.join("ca.pem"))?;
+    chown(data.join("ca.pem"), Some(owner.uid()), Some(owner.gid()))?;
+    let admin = cluster.admin().await?;
+    for command in [
+        "CREATE ROLE certified LOGIN",
+        "ALTER SYSTEM SET ssl_ca_file = 'ca.pem'",
+        "COPY (SELECT 'hostssl all certified 127.0.0.1/32 cert') TO PROGRAM 'cat >> pg_hba.conf'",
+        "SELECT pg_reload_conf()",
+    ] {
+        admin.batch_execute(command).await.with_context(|| command.to_owned())?;
+    }
+    let hba = fs::read_to_string(data.join("pg_hba.conf"))?;
+    let (rest, line) = hba.trim_end().rsplit_once('\n').context("two lines")?;
+    fs::write(data.join("pg_hba.conf"), format!("{line}\n{rest}\n"))?; // the first that fits counts
+    admin.batch_execute("SELECT pg_reload_conf()").await?;
+    sleep(Duration::from_millis(300)).await;
+
+    ours.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=certified -keyout client.key -out client.csr")?;
+    ours.openssl(
+        "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out client.crt",
+    )?;
+    let file = |name: &str| ours.0.join(name).display().to_string().replace('/', "%2F");
+    let base = format!(
+        "postgres://certified@127.0.0.1:{}/postgres?sslmode=verify-full&sslrootcert={}",
+        cluster.port(),
+        file("ca.pem")
+    );
+    let with = format!("{base}&sslcert={}&sslkey={}", file("client.crt"), file("client.key"));
+    fs::set_permissions(ours.0.join("client.key"), fs::Permissions::from_mode(0o600))?;
+    let user: String =
+        pool(&with, 3000, |_| {})?.session().await?.fetch_one(sql!("SELECT current_user::text")).await?;
+    assert_eq!(user, "certified");
+    assert!(pool(&base, 3000, |_| {})?.session().await.is_err(), "no certificate was asked for");
+    fs::set_permissions(ours.0.join("client.key"), fs::Permissions::from_mode(0o644))?;
+    let error = pool(&with, 3000, |_| {}).err().context("a key that others can read was used")?;
+    assert!(error.to_string().contains("0600"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_tls_gets_no_byte_more() -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
