@@ -24,7 +24,8 @@
 mod outcome;
 mod scram;
 mod stream;
-#[cfg(all(test, not(target_arch = "wasm32")))]
+#[cfg(test)]
+#[cfg(not(target_arch = "wasm32"))]
 mod tests;
 mod wire;
 

@@ -31,6 +31,17 @@ impl Edge {
     /// # Cancel safety
     /// Dropping the future ends it.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_trusting(settings, None).await
+    }
+
+    /// The same in a runtime that trusts one authority (a certificate in PEM) instead of the public ones.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    /// As [`start`](Self::start).
+    pub async fn start_trusting(settings: &[(&str, &str)], authority: Option<&str>) -> Result<Self> {
         let worker = root().join("edge-worker");
         ensure!(
             worker.join("build/index.js").exists(),
@@ -48,7 +59,7 @@ impl Edge {
         }
         let config = folder.join("config.capnp");
         let file = File::options().write(true).create_new(true).mode(0o600).open(&config);
-        file.and_then(|mut file| file.write_all(configuration(port, settings).as_bytes()))?;
+        file.and_then(|mut file| file.write_all(configuration(port, settings, authority).as_bytes()))?;
 
         let mut command = Command::new(workerd()?);
         command.arg("serve").arg(&config).env_clear().env("TZ", "UTC");
@@ -86,11 +97,15 @@ impl Drop for Edge {
 const PARTS: [&str; 3] = ["entry.mjs", "build/index.js", "build/index_bg.wasm"];
 
 /// workerd's configuration, in Cap'n Proto's text form (`workerd.capnp` in its repository is the reference).
-fn configuration(port: u16, settings: &[(&str, &str)]) -> String {
+fn configuration(port: u16, settings: &[(&str, &str)], authority: Option<&str>) -> String {
     let bindings: String = settings
         .iter()
         .map(|(name, value)| format!("    (name = {}, text = {}),\n", text(name), text(value)))
         .collect();
+    let trusted = match authority {
+        Some(certificate) => format!("trustedCertificates = [{}]", text(certificate)),
+        None => "trustBrowserCas = true".to_owned(),
+    };
     let date = text(&compatibility_date());
     format!(
         r#"using Workerd = import "/workerd/workerd.capnp";
@@ -98,7 +113,7 @@ fn configuration(port: u16, settings: &[(&str, &str)]) -> String {
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
-    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    (name = "internet", network = (allow = ["public", "private"], tlsOptions = ({trusted}))),
   ],
   sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
 );
