@@ -49,7 +49,7 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
     if let Err(error) = logs::init(settings.log_format, settings.log_filter) {
         return fail(FAILED, &[error]);
     }
-    let (shutdown, listener) = match (on_signal(), TcpListener::bind(settings.listen).await) {
+    let (shutdown, listener) = match (on_signal(), settings.listen.listen().await) {
         (Ok(shutdown), Ok(listener)) => (shutdown, listener),
         (Err(error), _) => return fail(FAILED, &[format!("signals can't be handled: {error}")]),
         (_, Err(error)) => {

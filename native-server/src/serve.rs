@@ -1,14 +1,13 @@
-//! An HTTP/1.1 server for an axum router: limits, a task for each request, and an orderly end.
+//! An HTTP server for an axum router: limits, a task for each request, and an orderly end.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,11 +15,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::HeaderValue;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -28,15 +24,23 @@ use tokio_util::task::TaskTracker;
 use crate::logs;
 use crate::metrics::{Measured, Metrics};
 use leaving::Leaving;
+use listener::Stream;
+use protocol::Protocol;
 
 mod leaving;
+mod listener;
 mod options;
 mod problem;
+mod protocol;
 
+pub use listener::{Address, Listener, NotAnAddress};
 pub use options::Options;
 pub(crate) use problem::REQUEST_ID;
 
 /// Serves `router` until `shutdown` is done, then lets what is under way finish.
+///
+/// It believes no header about who the client is (`X-Forwarded-For`, `Forwarded`) and expects no PROXY protocol: nothing
+/// here depends on the client's address.
 ///
 /// A request runs in a task of its own: a client that hangs up does not cut a write in half, and a panic answers 500
 /// (problem+json) and ends nothing else, where panics unwind. When `shutdown` is done the path of [`Options::readiness`]
@@ -51,7 +55,7 @@ pub(crate) use problem::REQUEST_ID;
 ///
 /// Dropping the future stops accepting; connections go on until the runtime ends.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     router: Router,
     options: Options,
     shutdown: impl Future<Output = ()>,
@@ -60,14 +64,11 @@ pub async fn serve(
     let router = leaving.guard(router, options.readiness);
     let requests = Requests {
         router: logs::with_path(router).with_state(()),
-        metrics: options.metrics,
+        metrics: options.metrics.clone(),
+        begun: None,
         running: TaskTracker::new(),
     };
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout)
-        .max_header_size(options.max_header_size)
-        .max_headers(options.max_headers);
+    let (listener, protocol) = (listener.into(), Protocol::new(&options));
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let connections = GracefulShutdown::new();
     let mut stop = pin!(async {
@@ -79,16 +80,12 @@ pub async fn serve(
     loop {
         let (stream, slot) = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = listener.accept(&slots) => accepted,
         };
-        let connection = http.serve_connection(TokioIo::new(stream), requests.clone());
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
-            }
-            drop(slot);
-        });
+        match stream {
+            Stream::Tcp(stream) => protocol.attend(stream, requests.clone(), &connections, slot),
+            Stream::Unix(stream) => protocol.attend(stream, requests.clone(), &connections, slot),
+        }
     }
     drop(listener);
     tracing::info!("stopping: requests under way may finish");
@@ -120,35 +117,13 @@ impl fmt::Display for NotDrained {
 
 impl Error for NotDrained {}
 
-/// The next connection, once there may be one more.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    let slot = slots.clone().acquire_owned().await.ok(); // never closed
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true); // an answer is small and complete
-                return (stream, slot);
-            }
-            Err(error) if is_the_clients(&error) => {}
-            Err(error) => {
-                // out of descriptors or memory, which time may heal
-                tracing::error!(%error, "no connection can be accepted");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-fn is_the_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
 /// Answers requests, each in a task of its own.
 #[derive(Clone)]
 struct Requests {
     router: Router,
     metrics: Option<Metrics>,
+    /// Set by the first request of a connection.
+    begun: Option<Arc<AtomicBool>>,
     running: TaskTracker,
 }
 
@@ -159,6 +134,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Answering {
         let request: Request = request.map(Body::new);
+        if let Some(begun) = &self.begun {
+            begun.store(true, Ordering::Relaxed);
+        }
         let line = logs::Line::begin(&request);
         let measured = self.metrics.clone().map(|metrics| Measured::begin(metrics, &request));
         let id = problem::request_id(request.headers());

@@ -8,7 +8,7 @@ use pgspan::{ConnectionUrl, Error, Kind};
 
 use crate::PoolSettings;
 use crate::logs::{Filter, Format};
-use crate::serve::Options;
+use crate::serve::{Address, NotAnAddress, Options};
 
 mod arguments;
 
@@ -18,7 +18,7 @@ pub use arguments::{Arguments, Cli, Command, DatabaseUrl};
 #[non_exhaustive]
 pub struct Settings {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// Where the database is.
     pub database: ConnectionUrl,
     /// How statements and transactions behave.
@@ -57,11 +57,8 @@ impl Arguments {
         let pool = keep(PoolSettings::read(|name| self.find(name)), &mut faults);
         let server = keep(Options::read(|name| self.find(name)), &mut faults);
         let mut read = Read { arguments: self, faults: &mut faults };
-        let listen = read.parse(
-            "LISTEN_ADDR",
-            "127.0.0.1:8080",
-            "must be an address and a port, such as 127.0.0.1:8080",
-        );
+        let listen = read.parse("LISTEN_ADDR", "127.0.0.1:8080", &NotAnAddress.to_string());
+        let http2 = read.parse("HTTP2", "false", "must be true or false");
         let metrics = read.find(
             "METRICS_ADDR",
             METRICS,
@@ -97,7 +94,7 @@ impl Arguments {
                 api_token,
                 allow_anonymous_writes: allow_anonymous_writes?,
                 request_timeout: Duration::from_millis(millis?.into()),
-                server: server?,
+                server: Options { http2: http2?, ..server? },
                 metrics: metrics?,
                 log_format: log_format?,
                 log_filter: log_filter?,

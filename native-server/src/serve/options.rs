@@ -27,6 +27,10 @@ pub struct Options {
     /// The route that says whether the server is ready: 503 from the moment it is told to end. `/readyz`, as the
     /// application has it.
     pub readiness: &'static str,
+    /// Whether HTTP/2 without TLS (h2c, with prior knowledge) is spoken beside HTTP/1.1. No: a load balancer that wants it is
+    /// configured for it, and for others it is one more thing to attack. A client that has sent no request within
+    /// [`header_timeout`](Options::header_timeout) is cut off there too; one that has may stay, as long as it answers pings.
+    pub http2: bool,
     /// How long the server goes on as before while it says that it is not ready, so that a load balancer has seen it when
     /// the next connection is refused. 1 s: balancers that are told at once need less; for one that asks every few
     /// seconds set it to that.
@@ -45,6 +49,7 @@ impl Default for Options {
             max_connections: 1024,
             metrics: None,
             readiness: "/readyz",
+            http2: false,
             grace: Duration::from_secs(1),
             drain: Duration::from_secs(20),
         }

@@ -78,8 +78,10 @@ macro_rules! arguments {
 }
 
 arguments! {
-    /// Where to listen [default: 127.0.0.1:8080]
-    listen "LISTEN_ADDR" "ADDRESS:PORT";
+    /// Where to listen: an address and a port, or unix: and the path of a socket [default: 127.0.0.1:8080]
+    listen "LISTEN_ADDR" "ADDRESS";
+    /// Whether HTTP/2 without TLS (h2c) is spoken beside HTTP/1.1: true or false [default: false]
+    http2 "HTTP2" "BOOLEAN";
     /// Where the database is: postgres://user:password@host:port/database [default: PGHOST and the other variables of libpq]
     database_url "DATABASE_URL" "URL";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]

@@ -318,6 +318,65 @@ async fn scrape(port: u16) -> Result<String> {
     Ok(text)
 }
 
+/// Fault rows F3, smaller, and F4; and a body that never comes.
+#[tokio::test]
+async fn idle_connections_cost_little_and_what_is_too_large_or_never_comes_is_refused() -> Result<()> {
+    let port = free_port()?;
+    let (address, nowhere) =
+        (format!("127.0.0.1:{port}"), format!("postgres://u@127.0.0.1:{}/d", free_port()?));
+    let environment = [
+        ("DATABASE_URL", nowhere.as_str()),
+        ("LISTEN_ADDR", &address),
+        ("METRICS_ADDR", "off"),
+        ("REQUEST_TIMEOUT_MS", "500"),
+        ("DRAIN_GRACE_MS", "0"),
+    ];
+    let log = tests::target_dir().join(format!("tests/program-limits-{}.log", std::process::id()));
+    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    let before = resident_kib(process.id());
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(tokio::net::TcpStream::connect(&address).await?);
+    }
+    assert_eq!(http::status(port, "/livez").await?, 200);
+    if let (Some(before), Some(after)) = (before, resident_kib(process.id())) {
+        assert!(after < before + 300 * 32, "{before} KiB, then {after} KiB");
+    }
+    drop(idle);
+
+    let many = "a: b\r\n".repeat(101);
+    let large = format!("a: {}\r\n", "b".repeat(20_000));
+    let long = format!("/?{}", "a".repeat(70_000));
+    for (path, headers, status) in
+        [("/livez", many.as_str(), "431"), ("/livez", &large, "431"), (&long, "", "431")]
+    {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+        let answer = exchange(port, &request).await?;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    let started = std::time::Instant::now();
+    let head =
+        "POST /add HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let answer = exchange(port, head).await?;
+    assert!(answer.starts_with("HTTP/1.1 504 ") && started.elapsed() < Duration::from_secs(3), "{answer}");
+    Ok(())
+}
+
+/// What a process has in memory, where the system tells.
+fn resident_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find(|line| line.starts_with("VmRSS:"))?.split_whitespace().nth(1)?.parse().ok()
+}
+
+async fn exchange(port: u16, request: &str) -> Result<String> {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await??;
+    Ok(String::from_utf8_lossy(answer.get(..read).unwrap_or_default()).into_owned())
+}
+
 /// Fault row I1. The requests wait for a lock, so that they take as long as the test likes.
 #[tokio::test]
 async fn at_sigterm_it_is_not_ready_first_and_what_is_under_way_is_answered() -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::get;
-use pgspan_server::serve::{NotDrained, Options, serve};
+use pgspan_server::serve::{Address, NotDrained, Options, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -167,6 +167,81 @@ async fn too_many_headers_and_too_large_ones_are_refused() -> Result<()> {
     for headers in [many, large] {
         let answer = all(server.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await?).await?;
         assert!(answer.starts_with("HTTP/1.1 431 "), "{} bytes: {answer:?}", headers.len());
+    }
+    Ok(())
+}
+
+/// Fault row F1, smaller.
+#[tokio::test]
+async fn clients_that_send_a_byte_now_and_then_are_cut_off_and_others_are_served() -> Result<()> {
+    for http2 in [false, true] {
+        let server =
+            start(|options| (options.header_timeout, options.http2) = (Duration::from_millis(500), http2))
+                .await?;
+        let address = server.address;
+        let slow = (0..50).map(|_| {
+            tokio::spawn(async move {
+                let started = Instant::now();
+                let mut stream = TcpStream::connect(address).await?;
+                for byte in b"GET / HTTP/1.1\r\nhost: abcdefghijklmnopqrstuvwxyz" {
+                    if stream.write_all(&[*byte]).await.is_err() {
+                        break;
+                    }
+                    let mut answer = [0];
+                    if let Ok(Ok(0) | Err(_)) =
+                        timeout(Duration::from_millis(100), stream.read(&mut answer)).await
+                    {
+                        break;
+                    }
+                }
+                Ok::<_, std::io::Error>(started.elapsed())
+            })
+        });
+        let slow: Vec<_> = slow.collect();
+        sleep(Duration::from_millis(200)).await;
+        assert!(server.get("/").await?.ends_with("here"));
+        for one in slow {
+            let lasted = one.await??;
+            assert!((450..2500).contains(&lasted.as_millis()), "{lasted:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_served_and_replaced_when_its_owner_was_killed() -> Result<()> {
+    let path = std::env::temp_dir().join(format!("pgspan-serve-{}.sock", std::process::id()));
+    drop(std::os::unix::net::UnixListener::bind(&path)?); // which leaves the file behind
+    let address: Address = format!("unix:{}", path.display()).parse()?;
+    let listener = address.listen().await?;
+    assert!(address.listen().await.is_err(), "someone listens there already");
+    let router = Router::new().route("/", get(async || "here"));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut options = Options::default();
+    options.grace = Duration::ZERO;
+    let end = tokio::spawn(serve(listener, router, options, async { drop(stopped.await) }));
+    let mut stream = tokio::net::UnixStream::connect(&path).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    assert!(answer.ends_with("here"), "{answer}");
+    drop(stop);
+    assert_eq!(end.await?, Ok(()));
+    assert!(!path.exists());
+    assert!("unix:relative".parse::<Address>().is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn http_2_without_tls_is_spoken_only_where_it_is_asked_for() -> Result<()> {
+    for http2 in [false, true] {
+        let server = start(|options| options.http2 = http2).await?;
+        // the client's preface and an empty SETTINGS frame (RFC 9113, 3.4), answered by the server's own
+        let mut stream = server.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+        let mut frame = [0; 9];
+        let answered = timeout(Duration::from_secs(5), stream.read_exact(&mut frame)).await?;
+        assert_eq!(answered.is_ok() && frame[3] == 4, http2, "{frame:?}");
+        assert!(server.get("/").await?.ends_with("here"));
     }
     Ok(())
 }

@@ -1,0 +1,151 @@
+//! Where the server listens: on a TCP port, or on a unix socket.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+/// An address to listen on: `127.0.0.1:8080`, or `unix:/run/pgspan.sock`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Address {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// The path of a socket. Who may connect is up to the folder it is in.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Listens there. A socket's file that a process left behind when it was killed is replaced.
+    ///
+    /// # Errors
+    ///
+    /// As the system says; a socket that someone listens on is in use.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub async fn listen(&self) -> io::Result<Listener> {
+        match self {
+            Address::Tcp(address) => TcpListener::bind(address).await.map(Listener::from),
+            Address::Unix(path) => {
+                match UnixStream::connect(path).await {
+                    Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        std::fs::remove_file(path)?
+                    }
+                    Err(_) => {}
+                }
+                UnixListener::bind(path).map(Listener::from)
+            }
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = NotAnAddress;
+
+    fn from_str(text: &str) -> Result<Address, NotAnAddress> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Address::Unix(path.into())),
+            Some(_) => Err(NotAnAddress),
+            None => text.parse().map(Address::Tcp).map_err(|_| NotAnAddress),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The text is no address.
+#[derive(Debug)]
+pub struct NotAnAddress;
+
+impl fmt::Display for NotAnAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be an address and a port, such as 127.0.0.1:8080, or unix: and a path")
+    }
+}
+
+impl std::error::Error for NotAnAddress {}
+
+/// A listening socket of either kind.
+#[derive(Debug)]
+pub struct Listener(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Listener {
+        Listener(Kind::Tcp(listener))
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Listener {
+        Listener(Kind::Unix(listener))
+    }
+}
+
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// The next connection, once there may be one more.
+    pub(super) async fn accept(&self, slots: &Arc<Semaphore>) -> (Stream, Option<OwnedSemaphorePermit>) {
+        let slot = slots.clone().acquire_owned().await.ok(); // never closed
+        loop {
+            let accepted = match &self.0 {
+                Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                    let _ = stream.set_nodelay(true); // an answer is small and complete
+                    Stream::Tcp(stream)
+                }),
+                Kind::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            };
+            match accepted {
+                Ok(stream) => return (stream, slot),
+                Err(error) if is_the_clients(&error) => {}
+                Err(error) => {
+                    // out of descriptors or memory, which time may heal
+                    tracing::error!(%error, "no connection can be accepted");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let Kind::Unix(listener) = &self.0 else { return };
+        if let Some(path) =
+            listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from))
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}

@@ -1,0 +1,97 @@
+//! What is spoken on a connection: HTTP/1.1, and HTTP/2 without TLS where it is asked for.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
+
+use super::{Options, Requests};
+
+/// Requests of one client at a time. 100, the least that RFC 9113 (5.1.2) recommends.
+const STREAMS_MOST: u32 = 100;
+/// A client that is silent for so long is asked whether it is there, and has as long again to say so.
+const PING: Duration = Duration::from_secs(20);
+
+pub(super) struct Protocol {
+    one: http1::Builder,
+    both: Option<auto::Builder<TokioExecutor>>,
+    header_timeout: Duration,
+}
+
+impl Protocol {
+    pub(super) fn new(options: &Options) -> Protocol {
+        let mut one = http1::Builder::new();
+        one.timer(TokioTimer::new())
+            .header_read_timeout(options.header_timeout)
+            .max_header_size(options.max_header_size)
+            .max_headers(options.max_headers);
+        let both = options.http2.then(|| {
+            let mut both = auto::Builder::new(TokioExecutor::new());
+            both.http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(options.header_timeout)
+                .max_buf_size(options.max_header_size)
+                .max_headers(options.max_headers);
+            both.http2()
+                .timer(TokioTimer::new())
+                .max_header_list_size(u32::try_from(options.max_header_size).unwrap_or(u32::MAX))
+                .max_concurrent_streams(STREAMS_MOST)
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING);
+            both
+        });
+        Protocol { one, both, header_timeout: options.header_timeout }
+    }
+
+    /// Serves a connection in a task of its own, in which `slot` is held.
+    pub(super) fn attend<S>(
+        &self,
+        stream: S,
+        requests: Requests,
+        connections: &GracefulShutdown,
+        slot: Option<OwnedSemaphorePermit>,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = TokioIo::new(stream);
+        let Some(both) = &self.both else {
+            let connection = connections.watch(self.one.serve_connection(stream, requests));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                drop(slot);
+            });
+            return;
+        };
+        let begun = Arc::new(AtomicBool::new(false));
+        let requests = Requests { begun: Some(begun.clone()), ..requests };
+        let connection = connections.watch(both.serve_connection(stream, requests).into_owned());
+        let limit = self.header_timeout;
+        tokio::spawn(async move {
+            // which protocol it is, is read without a deadline
+            let silent = async {
+                sleep(limit).await;
+                if begun.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = &mut connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                },
+                () = silent => {}
+            }
+            drop(slot);
+        });
+    }
+}
