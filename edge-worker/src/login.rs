@@ -131,9 +131,7 @@ where
         [b'N'] => return Err(Error::unavailable("could not connect: the server has no TLS")),
         _ => return Err(failed(junk("the server answered the TLS request with neither yes nor no"))),
     }
-    tls.connect(stream)
-        .await
-        .map_err(|cause| Error::unavailable("could not connect: TLS failed").with_source(cause))
+    tls.connect(stream).await.map_err(|error| failed(io::Error::other(error)))
 }
 
 /// Logs in on a stream that is encrypted if it has to be, up to the point where statements may be sent.
@@ -245,6 +243,7 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S, heard: &mut BytesMut) -> io:
     }
 }
 
+/// Nothing was sent yet but the login. The cause is said: the runtime's words and ours hold no secret.
 fn failed(error: io::Error) -> Error {
-    Error::unavailable("could not connect").with_source(error)
+    Error::unavailable(format!("could not connect: {error}")).with_source(error)
 }

@@ -68,7 +68,9 @@ impl Login {
             }
             Answer::Accepted => Ok(()),
             Answer::Refused(response) => Err(refused(response.clone())),
-            Answer::Lost(cause) => Err(Error::unavailable("could not connect").with_source(cause.clone())),
+            Answer::Lost(cause) => {
+                Err(Error::unavailable(format!("could not connect: {cause}")).with_source(cause.clone()))
+            }
         })
     }
 
