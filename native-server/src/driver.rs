@@ -101,8 +101,7 @@ impl Driver {
     }
 
     async fn take(&self) -> Result<Connection> {
-        let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::new() };
-        let taken = match self.pool.timeout_get(&at_once).await {
+        let taken = match self.pool.timeout_get(&AT_ONCE).await {
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
                 let Some(place) = Place::take(&self.waiting, self.settings.max_waiters) else {
                     self.pool.manager().counters.refused.add();
@@ -135,23 +134,45 @@ impl Driver {
         })
     }
 
-    /// Closes what nobody uses any more, for as long as the driver lives.
+    /// Closes what nobody uses any more and keeps the rest warm, for as long as the driver lives.
     fn sweep(&self) {
         self.sweeping.call_once(|| {
-            let PoolSettings { lifetime, idle_timeout, .. } = self.settings;
+            let PoolSettings { lifetime, idle_timeout, min_idle, .. } = self.settings;
             let pause =
                 (lifetime.min(idle_timeout) / 4).clamp(Duration::from_millis(100), Duration::from_secs(30));
             let pool = self.pool.weak();
             tokio::spawn(async move {
                 loop {
-                    sleep(pause).await;
                     let Some(pool) = pool.upgrade() else { return };
-                    pool.retain(|pooled, _| !pool.manager().is_over(pooled));
+                    let mut surplus = pool.status().size.saturating_sub(min_idle);
+                    pool.retain(|pooled, _| {
+                        let over = pool.manager().is_over(pooled);
+                        let closed = over || surplus > 0 && pool.manager().is_unused(pooled);
+                        surplus -= usize::from(closed).min(surplus);
+                        !closed
+                    });
+                    warm(&pool, min_idle).await;
+                    drop(pool);
+                    sleep(pause).await;
                 }
             });
         });
     }
 }
+
+/// Opens connections until there are so many; those that nobody uses are held meanwhile, so that none is taken for a new one.
+async fn warm(pool: &Pool<Opener>, least: usize) {
+    let mut held = Vec::new();
+    while pool.status().size < least {
+        match pool.timeout_get(&AT_ONCE).await {
+            Ok(object) => held.push(object),
+            Err(_) => return, // the log says why, and the next round tries again
+        }
+    }
+}
+
+/// Takes no part in the queue.
+const AT_ONCE: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
 
 impl pgspan::Driver for Driver {
     type Connection = Connection;
@@ -175,6 +196,7 @@ impl pgspan::Driver for Driver {
         if self.pool.is_closed() {
             return Err(closed());
         }
+        self.sweep();
         let dialled = timeout(self.acquire_timeout, self.pool.manager().dial()).await;
         dialled.unwrap_or_else(|_| Err(self.too_late(Step::Open)))
     }

@@ -16,8 +16,7 @@ impl<L: Fn(&str) -> Option<String>> Numbers<L> {
         let value = (self.lookup)(name).filter(|value| !value.is_empty())?;
         let number = value.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
-            let text = format!("{name}: must be a number from {} to {}", range.start(), range.end());
-            self.faults.push(Error::new(Kind::Config, text));
+            self.fault(name, &format!("must be a number from {} to {}", range.start(), range.end()));
         }
         number
     }
@@ -28,6 +27,10 @@ impl<L: Fn(&str) -> Option<String>> Numbers<L> {
 
     pub(crate) fn size(&mut self, name: &str, default: usize, range: RangeInclusive<u64>) -> usize {
         self.number(name, range).and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+    }
+
+    pub(crate) fn fault(&mut self, name: &str, text: &str) {
+        self.faults.push(Error::new(Kind::Config, format!("{name}: {text}")));
     }
 
     /// What was read, if nothing was wrong with it.

@@ -65,15 +65,18 @@ impl Opener {
         Ok(Dialled { client: opened.client, notifications: opened.notifications })
     }
 
-    /// Whether a connection of the pool is too old, unused for too long, or lost.
+    /// Whether a connection of the pool is too old, or lost.
     pub(crate) fn is_over(&self, pooled: &Pooled) -> bool {
-        let now = Instant::now();
         let lost = pooled.client.is_closed();
         if lost {
             self.counters.lost.add(); // who asks lets go of it
         }
-        lost || now >= pooled.expires
-            || now.saturating_duration_since(pooled.returned) >= self.settings.idle_timeout
+        lost || Instant::now() >= pooled.expires
+    }
+
+    /// Whether nobody used it for so long that it may be closed.
+    pub(crate) fn is_unused(&self, pooled: &Pooled) -> bool {
+        pooled.returned.elapsed() >= self.settings.idle_timeout
     }
 
     /// Waits for its turn after failed attempts, and for the connection no longer than the connect timeout.
@@ -98,7 +101,7 @@ impl Opener {
 
     async fn check(&self, pooled: &Pooled) -> Result<(), &'static str> {
         if self.is_over(pooled) {
-            return Err("lost, too old, or unused for too long");
+            return Err("lost, or too old");
         }
         let mut suspect = *self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
         if suspect.is_some_and(|moment| pooled.returned <= moment) {

@@ -14,6 +14,10 @@ pub struct PoolSettings {
     /// below PostgreSQL's default of 100 connections with several instances. More make each slower, fewer make callers
     /// wait. The connections that single statements share (`DATABASE_SHARED`) come on top.
     pub size: usize,
+    /// Connections that are kept open though nobody uses them, from the first use of the database on. 0: a server that is
+    /// asked now and then needs none, and one that is asked all the time has them anyway; set it where the first requests
+    /// of a burst must not wait for a login.
+    pub min_idle: usize,
     /// Callers that may wait for a connection; further ones are refused at once. 64: eight for each connection. With more
     /// the last would wait past the deadline for nothing, with fewer a short burst is refused.
     pub max_waiters: usize,
@@ -35,6 +39,7 @@ impl Default for PoolSettings {
     fn default() -> PoolSettings {
         PoolSettings {
             size: 8,
+            min_idle: 0,
             max_waiters: 64,
             connect_timeout: Duration::from_secs(3),
             lifetime: Duration::from_secs(30 * 60),
@@ -45,8 +50,8 @@ impl Default for PoolSettings {
 }
 
 impl PoolSettings {
-    /// Reads the settings by name, say from the environment: `POOL_SIZE`, `POOL_MAX_WAITERS`, `CONNECT_TIMEOUT_MS`,
-    /// `POOL_LIFETIME_MS`, `POOL_IDLE_TIMEOUT_MS`, `POOL_CHECK_AFTER_MS`. What is not set has its default.
+    /// Reads the settings by name, say from the environment: `POOL_SIZE`, `POOL_MIN_IDLE`, `POOL_MAX_WAITERS`,
+    /// `CONNECT_TIMEOUT_MS`, `POOL_LIFETIME_MS`, `POOL_IDLE_TIMEOUT_MS`, `POOL_CHECK_AFTER_MS`. What is not set has its default.
     ///
     /// # Errors
     ///
@@ -57,12 +62,16 @@ impl PoolSettings {
         let mut numbers = Numbers { lookup, faults: Vec::new() };
         let settings = PoolSettings {
             size: numbers.size("POOL_SIZE", default.size, 1..=1000),
+            min_idle: numbers.size("POOL_MIN_IDLE", default.min_idle, 0..=1000),
             max_waiters: numbers.size("POOL_MAX_WAITERS", default.max_waiters, 0..=100_000),
             connect_timeout: numbers.millis("CONNECT_TIMEOUT_MS", default.connect_timeout, 1..=DAY),
             lifetime: numbers.millis("POOL_LIFETIME_MS", default.lifetime, 1..=DAY),
             idle_timeout: numbers.millis("POOL_IDLE_TIMEOUT_MS", default.idle_timeout, 1..=DAY),
             check_after: numbers.millis("POOL_CHECK_AFTER_MS", default.check_after, 0..=DAY),
         };
+        if settings.min_idle > settings.size {
+            numbers.fault("POOL_MIN_IDLE", "must not be above POOL_SIZE");
+        }
         numbers.check(settings)
     }
 }
@@ -81,6 +90,8 @@ mod tests {
         let text: Vec<String> = faults.unwrap_err().iter().map(ToString::to_string).collect();
         let expected = "POOL_SIZE: must be a number from 1 to 1000";
         assert!(text.len() == 2 && text[0] == expected, "{text:?}");
+        let faults = PoolSettings::read(|name| (name == "POOL_MIN_IDLE").then(|| "9".into())).unwrap_err();
+        assert_eq!(faults[0].to_string(), "POOL_MIN_IDLE: must not be above POOL_SIZE");
         assert_eq!(PoolSettings::read(|_| None).unwrap(), PoolSettings::default());
     }
 }

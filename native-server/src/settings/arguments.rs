@@ -96,6 +96,8 @@ arguments! {
     allow_anonymous_writes "ALLOW_ANONYMOUS_WRITES" "BOOLEAN";
     /// Exclusive connections at most [default: 8]
     pool_size "POOL_SIZE" "NUMBER";
+    /// Connections kept open though nobody uses them [default: 0]
+    pool_min_idle "POOL_MIN_IDLE" "NUMBER";
     /// Callers that may wait for a connection; further ones are refused at once [default: 64]
     pool_max_waiters "POOL_MAX_WAITERS" "NUMBER";
     /// How old a connection gets, less up to 5 % [default: 1800000]

@@ -4,5 +4,6 @@ mod bed;
 mod migrate;
 mod pool;
 mod program;
+mod restart;
 mod serve;
 mod tls;

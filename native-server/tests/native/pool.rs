@@ -149,9 +149,9 @@ async fn a_caller_that_gives_up_takes_nothing_with_it() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_connections_are_replaced_under_load_without_a_failure() -> Result<()> {
     let bed = Bed::new("lifetime").await?;
-    let db = bed.pool_with(2000, |pool| (pool.size, pool.lifetime) = (3, Duration::from_millis(300)))?;
+    let db = bed.pool_with(2000, |pool| (pool.size, pool.lifetime) = (3, Duration::from_secs(1)))?;
     let served = AtomicUsize::new(0);
-    let end = Instant::now() + Duration::from_millis(1500);
+    let end = Instant::now() + Duration::from_secs(5);
     let load = (0..6).map(|_| async {
         let mut pids = std::collections::BTreeSet::new();
         while Instant::now() < end {
@@ -285,6 +285,32 @@ async fn a_unix_socket_will_do() -> Result<()> {
     let db = pool(&url, 1000, |_| {})?;
     let address: Option<std::net::IpAddr> = db.fetch_one(sql!("SELECT inet_client_addr()")).await?;
     assert_eq!(address, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn so_many_connections_as_are_to_be_warm_are_kept_and_replaced() -> Result<()> {
+    let bed = Bed::new("warm").await?;
+    let (db, driver) = driver(&bed.url(), 2000, |pool| {
+        (pool.size, pool.min_idle, pool.idle_timeout) = (6, 3, Duration::from_millis(400));
+    })?;
+    drop(join_all((0..6).map(|_| db.session())).await);
+    let settled = async |what: &str| {
+        let started = Instant::now();
+        while driver.statistics().idle != 3 || driver.statistics().size != 3 {
+            ensure!(started.elapsed() < Duration::from_secs(10), "{what}: {:?}", driver.statistics());
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    };
+    settled("those beyond three stay").await?;
+    sleep(Duration::from_millis(1000)).await;
+    settled("the last three were closed").await?;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+    bed.admin().await?.execute(kill, &[&format!("warm {}", std::process::id())]).await?;
+    sleep(Duration::from_millis(500)).await;
+    settled("the lost ones are not replaced").await?;
+    assert!(driver.statistics().opened >= 9 && driver.statistics().lost >= 3, "{:?}", driver.statistics());
     Ok(())
 }
 
