@@ -75,6 +75,35 @@ fn nothing_of_the_command_line_or_the_environment_that_is_secret_is_shown() -> R
 }
 
 #[test]
+fn the_documentation_has_every_setting_and_its_default() -> Result<()> {
+    let (_, help, _) = run(&["serve", "--help"], &[])?;
+    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"))?;
+    let mut documented = std::collections::BTreeMap::new();
+    for row in manual.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (name, rest) = row.split_once("` | ").context("a row")?;
+        if name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') {
+            let default = rest.split(" | ").next().unwrap_or_default().replace('`', "");
+            documented.insert(name.to_owned(), default);
+        }
+    }
+    let between = |line: &str, start: &str| {
+        line.split_once(start).and_then(|(_, rest)| rest.split_once(']')).map(|(found, _)| found.to_owned())
+    };
+    let mut settings = 0;
+    for line in help.lines() {
+        let Some(name) = between(line, "[env: ") else { continue };
+        settings += 1;
+        let default = documented.remove(&name).with_context(|| format!("{name} is not documented"))?;
+        if let Some(shown) = between(line, "[default: ") {
+            assert_eq!(default, shown, "{name}");
+        }
+    }
+    assert!(settings > 20, "{help}");
+    assert!(documented.is_empty(), "there is no setting {documented:?}");
+    Ok(())
+}
+
+#[test]
 fn a_port_that_is_taken_is_exit_code_2_and_a_sentence() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
