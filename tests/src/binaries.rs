@@ -62,7 +62,7 @@ impl Postgres {
 
 impl Account {
     /// `nobody`, by the numbers it has here; initdb wants an account that has a name.
-    fn nobody() -> Result<Self> {
+    pub(crate) fn nobody() -> Result<Self> {
         let accounts = fs::read_to_string("/etc/passwd").context("could not read /etc/passwd")?;
         let line = accounts.lines().find(|line| line.starts_with("nobody:"));
         let mut fields = line.unwrap_or_default().split(':').skip(2).map(str::parse);

@@ -1,4 +1,4 @@
-//! One suite, two hosts, and both ways in which the Worker holds its connections.
+//! One suite, two hosts, both ways in which the Worker holds its connections, and PgBouncer before the database.
 
 use std::time::Duration;
 
@@ -8,22 +8,37 @@ use serde_json::json;
 
 use crate::support::{Answer, Database, Host, Kind, TOKEN, eventually};
 
-/// Runs each test against both hosts, as `both::native::…`, `both::edge_socket::…` and `both::edge_pool::…`.
+/// Runs each test against both hosts, as `both::native::…`, `both::edge_socket::…` and `both::edge_pool::…`; and, where a
+/// server is there, through PgBouncer, if that is installed.
 macro_rules! both {
-    ($($name:ident),* $(,)?) => {
+    (with a server: $($served:ident),*; without: $($alone:ident),*;) => {
         mod native {
-            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Native).await })*
+            $(#[tokio::test] async fn $served() -> anyhow::Result<()> { super::$served(super::Kind::Native).await })*
+            $(#[tokio::test] async fn $alone() -> anyhow::Result<()> { super::$alone(super::Kind::Native).await })*
         }
         mod edge_socket {
-            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Socket).await })*
+            $(#[tokio::test] async fn $served() -> anyhow::Result<()> { super::$served(super::Kind::Socket).await })*
+            $(#[tokio::test] async fn $alone() -> anyhow::Result<()> { super::$alone(super::Kind::Socket).await })*
         }
         mod edge_pool {
-            $(#[tokio::test] async fn $name() -> anyhow::Result<()> { super::$name(super::Kind::Pool).await })*
+            $(#[tokio::test] async fn $served() -> anyhow::Result<()> { super::$served(super::Kind::Pool).await })*
+            $(#[tokio::test] async fn $alone() -> anyhow::Result<()> { super::$alone(super::Kind::Pool).await })*
+        }
+        mod native_bouncer {
+            $(#[tokio::test] async fn $served() -> anyhow::Result<()> {
+                super::through_a_bouncer(super::Kind::NativeBouncer, super::$served).await
+            })*
+        }
+        mod edge_socket_bouncer {
+            $(#[tokio::test] async fn $served() -> anyhow::Result<()> {
+                super::through_a_bouncer(super::Kind::SocketBouncer, super::$served).await
+            })*
         }
     };
 }
 
 both! {
+    with a server:
     two_numbers_are_added_exactly,
     a_sum_beyond_64_bits_is_the_databases_refusal,
     users_are_stored_in_the_order_of_the_request,
@@ -32,7 +47,6 @@ both! {
     a_deferred_constraint_is_a_conflict_at_commit,
     users_are_listed_page_by_page,
     names_come_back_as_they_were_sent,
-    what_does_not_fit_is_named_and_never_reaches_the_database,
     a_body_that_is_too_large_is_refused,
     only_uncompressed_json_is_read,
     writes_need_the_token,
@@ -43,8 +57,20 @@ both! {
     too_many_headers_are_refused,
     a_lock_held_elsewhere_is_contention,
     a_missing_schema_is_not_ready_and_tells_nothing,
-    a_database_that_is_not_there_is_unavailable_and_heals,
-    nothing_is_left_in_a_transaction,
+    nothing_is_left_in_a_transaction;
+    without:
+    what_does_not_fit_is_named_and_never_reaches_the_database,
+    a_database_that_is_not_there_is_unavailable_and_heals;
+}
+
+async fn through_a_bouncer(kind: Kind, test: impl AsyncFnOnce(Kind) -> Result<()>) -> Result<()> {
+    match tests::PgBouncer::is_installed() {
+        true => test(kind).await,
+        false => {
+            tests::skip("what goes through a transaction pooler needs the Debian package pgbouncer");
+            Ok(())
+        }
+    }
 }
 
 async fn two_numbers_are_added_exactly(kind: Kind) -> Result<()> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tests::{Cluster, Edge, Native};
+use tests::{Cluster, Edge, Native, PgBouncer};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
@@ -21,11 +21,16 @@ pub(crate) enum Kind {
     Socket,
     /// The Worker with its Durable Object.
     Pool,
+    /// The native host through PgBouncer in transaction mode.
+    NativeBouncer,
+    /// The Worker with a connection for each request, through PgBouncer in transaction mode.
+    SocketBouncer,
 }
 
 /// A running host with a database of its own.
 pub(crate) struct Host {
     running: Running,
+    _bouncer: Option<PgBouncer>,
     pub(crate) database: Database,
     http: reqwest::Client,
 }
@@ -46,9 +51,18 @@ impl Host {
         let mut all = vec![("DATABASE_URL", database.url.as_str())];
         all.retain(|(name, _)| !settings.iter().any(|(given, _)| given == name));
         all.extend_from_slice(settings);
+        let bouncer = match kind {
+            Kind::NativeBouncer | Kind::SocketBouncer => PgBouncer::before(&database.url).await?,
+            _ => None,
+        };
+        let bounced = bouncer.as_ref().map(|bouncer| bouncer.url(&database.name));
+        if let Some(url) = &bounced {
+            all.retain(|(name, _)| *name != "DATABASE_URL");
+            all.extend_from_slice(&[("DATABASE_URL", url), ("DATABASE_POOLER", "transaction")]);
+        }
         let running = match kind {
-            Kind::Native => Running::Native(Native::start(&all).await?),
-            Kind::Socket => {
+            Kind::Native | Kind::NativeBouncer => Running::Native(Native::start(&all).await?),
+            Kind::Socket | Kind::SocketBouncer => {
                 Running::Edge(Edge::start(&[&all[..], &[("PGSPAN_CONNECT", "socket")]].concat()).await?)
             }
             Kind::Pool => {
@@ -57,6 +71,7 @@ impl Host {
         };
         Ok(Host {
             running,
+            _bouncer: bouncer,
             database,
             http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build()?,
         })
