@@ -34,7 +34,15 @@ fn names(dependencies: &[Value]) -> Vec<&str> {
 #[test]
 fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> {
     let declared = declared()?;
-    let runtimes = ["hyper", "hyper-util", "deadpool", "deadpool-postgres", "worker", "wasm-bindgen", "wasm-bindgen-futures"];
+    let runtimes = [
+        "hyper",
+        "hyper-util",
+        "deadpool",
+        "deadpool-postgres",
+        "worker",
+        "wasm-bindgen",
+        "wasm-bindgen-futures",
+    ];
     for package in ["pgspan", "pgspan-app", "pgspan-macros"] {
         let dependencies = &declared[package];
         for name in names(dependencies) {
@@ -52,10 +60,16 @@ fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> 
                     "{package}: tokio with {features:?}"
                 ),
                 "tokio-postgres" => {
-                    assert!(!default && !features.contains(&"runtime"), "{package}: tokio-postgres with {features:?}");
+                    assert!(
+                        !default && !features.contains(&"runtime"),
+                        "{package}: tokio-postgres with {features:?}"
+                    );
                 }
                 "axum" => assert!(
-                    !default && !features.iter().any(|feature| ["tokio", "http1", "http2", "ws"].contains(feature)),
+                    !default
+                        && !features
+                            .iter()
+                            .any(|feature| ["tokio", "http1", "http2", "ws"].contains(feature)),
                     "{package}: axum with {features:?}"
                 ),
                 _ => {}
@@ -70,10 +84,16 @@ fn only_the_hosts_name_what_is_theirs() -> Result<()> {
     for (package, dependencies) in declared()? {
         let names = names(&dependencies);
         if package != "pgspan-edge" {
-            assert!(!names.iter().any(|name| ["worker", "wasm-bindgen"].contains(name)), "{package}: {names:?}");
+            assert!(
+                !names.iter().any(|name| ["worker", "wasm-bindgen"].contains(name)),
+                "{package}: {names:?}"
+            );
         }
         if !["pgspan-server", "tests", "xtask"].contains(&package.as_str()) {
-            assert!(!names.iter().any(|name| name.starts_with("deadpool") || name.starts_with("hyper")), "{package}: {names:?}");
+            assert!(
+                !names.iter().any(|name| name.starts_with("deadpool") || name.starts_with("hyper")),
+                "{package}: {names:?}"
+            );
         }
         let is_host = |name: &&str| ["pgspan-server", "pgspan-edge"].contains(name);
         assert!(!names.iter().any(is_host), "the library {package} depends on a host: {names:?}");
