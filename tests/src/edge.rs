@@ -23,7 +23,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Starts it with these settings as its variables and waits until it is alive (ready or not).
+    /// Starts it with these settings as its variables (`HYPERDRIVE`, a URL, becomes that binding) and waits until it is alive (ready or not).
     ///
     /// # Errors
     /// When the Worker is not built, or workerd ends or does not answer within 20 s; with its last log lines.
@@ -100,8 +100,16 @@ const PARTS: [&str; 3] = ["entry.mjs", "build/index.js", "build/index_bg.wasm"];
 fn configuration(port: u16, settings: &[(&str, &str)], authority: Option<&str>) -> String {
     let bindings: String = settings
         .iter()
-        .map(|(name, value)| format!("    (name = {}, text = {}),\n", text(name), text(value)))
+        .map(|(name, value)| match *name {
+            "HYPERDRIVE" => hyperdrive(value),
+            _ => format!("    (name = {}, text = {}),\n", text(name), text(value)),
+        })
         .collect();
+    let database =
+        settings.iter().find(|(name, _)| *name == "HYPERDRIVE").map_or_else(String::new, |(_, url)| {
+            let place = url.split('@').nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+            format!("    (name = \"database\", external = (address = {}, tcp = ())),\n", text(place))
+        });
     let trusted = match authority {
         Some(certificate) => format!("trustedCertificates = [{}]", text(certificate)),
         None => "trustBrowserCas = true".to_owned(),
@@ -114,7 +122,7 @@ const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
     (name = "internet", network = (allow = ["public", "private"], tlsOptions = ({trusted}))),
-  ],
+{database}  ],
   sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
 );
 
@@ -132,6 +140,19 @@ const worker :Workerd.Worker = (
 {bindings}  ],
 );
 "#
+    )
+}
+
+/// A Hyperdrive binding to the server of this URL, as wrangler's `localConnectionString` makes one.
+fn hyperdrive(url: &str) -> String {
+    let config: tokio_postgres::Config = url.parse().unwrap_or_default();
+    let password = String::from_utf8_lossy(config.get_password().unwrap_or_default());
+    format!(
+        "    (name = \"HYPERDRIVE\", hyperdrive = (designator = \"database\", database = {}, user = {}, password = {}, \
+         scheme = \"postgresql\")),\n",
+        text(config.get_dbname().unwrap_or_default()),
+        text(config.get_user().unwrap_or_default()),
+        text(&password),
     )
 }
 

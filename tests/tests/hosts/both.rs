@@ -29,6 +29,11 @@ macro_rules! both {
                 super::through_a_bouncer(super::Kind::NativeBouncer, super::$served).await
             })*
         }
+        mod edge_hyperdrive {
+            $(#[tokio::test] async fn $served() -> anyhow::Result<()> {
+                super::through_a_bouncer(super::Kind::Hyperdrive, super::$served).await
+            })*
+        }
         mod edge_socket_bouncer {
             $(#[tokio::test] async fn $served() -> anyhow::Result<()> {
                 super::through_a_bouncer(super::Kind::SocketBouncer, super::$served).await

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Socket,
     /// The Worker with its Durable Object.
     Pool,
+    /// The Worker with a Hyperdrive binding, to PgBouncer in transaction mode in the place of Cloudflare's pool.
+    Hyperdrive,
     /// The native host through PgBouncer in transaction mode.
     NativeBouncer,
     /// The Worker with a connection for each request, through PgBouncer in transaction mode.
@@ -52,21 +54,30 @@ impl Host {
         all.retain(|(name, _)| !settings.iter().any(|(given, _)| given == name));
         all.extend_from_slice(settings);
         let bouncer = match kind {
-            Kind::NativeBouncer | Kind::SocketBouncer => PgBouncer::before(&database.url).await?,
+            Kind::NativeBouncer | Kind::SocketBouncer | Kind::Hyperdrive => {
+                PgBouncer::before(&database.url).await?
+            }
             _ => None,
         };
         let bounced = bouncer.as_ref().map(|bouncer| bouncer.url(&database.name));
         if let Some(url) = &bounced {
             all.retain(|(name, _)| *name != "DATABASE_URL");
-            all.extend_from_slice(&[("DATABASE_URL", url), ("DATABASE_POOLER", "transaction")]);
-        }
-        let running = match kind {
-            Kind::Native | Kind::NativeBouncer => Running::Native(Native::start(&all).await?),
-            Kind::Socket | Kind::SocketBouncer => {
-                Running::Edge(Edge::start(&[&all[..], &[("PGSPAN_CONNECT", "socket")]].concat()).await?)
+            match kind {
+                Kind::Hyperdrive => all.push(("HYPERDRIVE", url)),
+                _ => all.extend_from_slice(&[("DATABASE_URL", url), ("DATABASE_POOLER", "transaction")]),
             }
-            Kind::Pool => {
-                Running::Edge(Edge::start(&[&all[..], &[("PGSPAN_CONNECT", "pool")]].concat()).await?)
+        }
+        let connect = match kind {
+            Kind::Native | Kind::NativeBouncer => None,
+            Kind::Socket | Kind::SocketBouncer => Some("socket"),
+            Kind::Pool => Some("pool"),
+            Kind::Hyperdrive => Some("hyperdrive"),
+        };
+        let running = match connect {
+            None => Running::Native(Native::start(&all).await?),
+            Some(connect) => {
+                all.push(("PGSPAN_CONNECT", connect));
+                Running::Edge(Edge::start(&all).await?)
             }
         };
         Ok(Host {
