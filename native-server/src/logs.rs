@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt as lines};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines, reload};
 
 use crate::serve::REQUEST_ID;
 
@@ -33,6 +34,13 @@ pub enum Format {
 /// What is logged, as in `info,pgspan=debug`: a level, or levels by module (the form of `RUST_LOG`).
 #[derive(Debug)]
 pub struct Filter(EnvFilter);
+
+impl Filter {
+    /// The filter in this file, if it can be read and is one.
+    pub fn read(file: &Path) -> Option<Filter> {
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    }
+}
 
 impl FromStr for Filter {
     type Err = NotAFilter;
@@ -59,21 +67,39 @@ impl std::error::Error for NotAFilter {}
 ///
 /// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO. It is heard from WARN on.
 ///
+/// What it gives changes the filter later.
+///
 /// # Errors
 ///
 /// If the process sends its logs elsewhere already.
-pub fn init(format: Format, filter: Filter) -> Result<(), impl std::error::Error> {
-    let installed = subscriber(format, filter, io::stderr).try_init();
+pub fn init(format: Format, filter: Filter) -> Result<Refilter, impl std::error::Error> {
+    let (subscriber, refilter) = subscriber(format, filter, io::stderr);
+    let installed = subscriber.try_init();
     if installed.is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string);
             tracing::error!(place, "a panic");
         }));
     }
-    installed
+    installed.map(|()| refilter)
 }
 
-fn subscriber<W>(format: Format, Filter(filter): Filter, writer: W) -> impl Subscriber + Send + Sync
+/// Changes what is logged while the program runs.
+#[derive(Debug, Clone)]
+pub struct Refilter(reload::Handle<EnvFilter, Registry>);
+
+impl Refilter {
+    /// From now on this is logged.
+    pub fn set(&self, Filter(filter): Filter) {
+        let _ = self.0.reload(filter); // fails only when logging has ended
+    }
+}
+
+fn subscriber<W>(
+    format: Format,
+    Filter(filter): Filter,
+    writer: W,
+) -> (impl Subscriber + Send + Sync, Refilter)
 where
     W: for<'w> lines::MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -82,7 +108,9 @@ where
         Format::Text => form.boxed(),
         Format::Json => form.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(filter_fn(holds_no_value)).with(form)
+    let (filter, handle) = reload::Layer::new(filter);
+    let subscriber = tracing_subscriber::registry().with(filter).with(filter_fn(holds_no_value)).with(form);
+    (subscriber, Refilter(handle))
 }
 
 fn holds_no_value(metadata: &Metadata<'_>) -> bool {
@@ -146,13 +174,18 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let filter = "trace,tokio_postgres=trace,tokio_postgres::query=trace".parse().unwrap();
-        subscriber(Format::Json, filter, move || writer.clone()).init();
+        let (subscriber, refilter) =
+            subscriber(Format::Json, "error".parse().unwrap(), move || writer.clone());
+        subscriber.init();
+        tracing::info!("too early");
+        refilter.set(filter);
         log::debug!(target: "tokio_postgres::query", "parameters: CANARY");
         log::info!(target: "tokio_postgres::connection", "NOTICE: CANARY");
         tracing::debug!(target: "tokio_postgres", "CANARY");
         log::warn!(target: "tokio_postgres::connection", "a warning");
         tracing::debug!("ours");
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("too early"), "{text}");
         assert!(!text.contains("CANARY") && text.contains("a warning") && text.contains("ours"), "{text}");
     }
 

@@ -1,14 +1,18 @@
 //! The program: `pgspan-server serve`, `check` and `migrate`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use pgspan::Error;
 use pgspan_app::{Options, Writes};
 use pgspan_server::check::{self, Finding};
+use pgspan_server::logs::{Filter, Refilter};
 use pgspan_server::metrics::Metrics;
+use pgspan_server::serve::Listener;
 use pgspan_server::settings::{Arguments, Cli, Command, Settings};
 use pgspan_server::{Driver, logs, migrate, serve};
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,10 +50,21 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
         Ok(settings) => settings,
         Err(faults) => return fail(BAD_SETTINGS, &faults),
     };
-    if let Err(error) = logs::init(settings.log_format, settings.log_filter) {
-        return fail(FAILED, &[error]);
+    let refilter = match logs::init(settings.log_format, settings.log_filter) {
+        Ok(refilter) => refilter,
+        Err(error) => return fail(FAILED, &[error]),
+    };
+    let listener = match Listener::passed() {
+        Ok(Some(listener)) => Ok(listener),
+        Ok(None) => settings.listen.listen().await,
+        Err(error) => {
+            return fail(BAD_SETTINGS, &[format!("the socket that was passed can't be used: {error}")]);
+        }
+    };
+    if let Err(error) = reload_at_hangup(refilter, settings.log_filter_file) {
+        return fail(FAILED, &[format!("signals can't be handled: {error}")]);
     }
-    let (shutdown, listener) = match (on_signal(), settings.listen.listen().await) {
+    let (shutdown, listener) = match (on_signal(), listener) {
         (Ok(shutdown), Ok(listener)) => (shutdown, listener),
         (Err(error), _) => return fail(FAILED, &[format!("signals can't be handled: {error}")]),
         (_, Err(error)) => {
@@ -80,6 +95,11 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
         options.metrics = Some(metrics);
     }
     tracing::info!(address = %settings.listen, "listening");
+    tell_systemd(NotifyState::Ready);
+    let shutdown = async {
+        shutdown.await;
+        tell_systemd(NotifyState::Stopping);
+    };
     let served = serve::serve(listener, router, options, shutdown).await;
     db.close();
     driver.close();
@@ -89,6 +109,33 @@ async fn run_server(arguments: &Arguments) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => fail(FAILED, &[error]),
+    }
+}
+
+/// At each SIGHUP, reads again what is to be logged.
+fn reload_at_hangup(refilter: Refilter, file: Option<PathBuf>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match file.as_deref().map(Filter::read) {
+                Some(Some(filter)) => {
+                    refilter.set(filter);
+                    tracing::info!("what is logged was read again");
+                }
+                Some(None) => {
+                    tracing::error!("LOG_FILTER_FILE can't be read or is no filter: nothing changes")
+                }
+                None => tracing::warn!("there is nothing to read again: LOG_FILTER_FILE is not set"),
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Where systemd did not start the program this does nothing.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd can't be told");
     }
 }
 

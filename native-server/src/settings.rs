@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pgspan::{ConnectionUrl, Error, Kind};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub log_format: Format,
     /// What is logged.
     pub log_filter: Filter,
+    /// The file that says what is logged; it is read again at SIGHUP.
+    pub log_filter_file: Option<PathBuf>,
 }
 
 /// Prometheus's own port, for this machine alone.
@@ -77,7 +80,14 @@ impl Arguments {
             _ => None,
         });
         let filter_fault = crate::logs::NotAFilter.to_string();
-        let log_filter = read.parse("LOG_FILTER", "info", &filter_fault);
+        let mut log_filter = read.parse("LOG_FILTER", "info", &filter_fault);
+        let log_filter_file = self.find("LOG_FILTER_FILE").map(PathBuf::from);
+        if let Some(file) = &log_filter_file {
+            log_filter = Filter::read(file);
+            if log_filter.is_none() {
+                read.fault("LOG_FILTER_FILE", &format!("must be a file whose text {filter_fault}"));
+            }
+        }
         if millis == Some(0) {
             read.fault("REQUEST_TIMEOUT_MS", "must be a number of milliseconds above 0");
         }
@@ -98,6 +108,7 @@ impl Arguments {
                 metrics: metrics?,
                 log_format: log_format?,
                 log_filter: log_filter?,
+                log_filter_file,
             })
         };
         match faults.is_empty() {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
@@ -43,7 +44,7 @@ impl Address {
                     }
                     Err(_) => {}
                 }
-                UnixListener::bind(path).map(Listener::from)
+                UnixListener::bind(path).map(|listener| Listener(Kind::Unix(listener, Some(path.clone()))))
             }
         }
     }
@@ -89,7 +90,8 @@ pub struct Listener(Kind);
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With the file that goes with it, if it is ours to remove.
+    Unix(UnixListener, Option<PathBuf>),
 }
 
 impl From<TcpListener> for Listener {
@@ -100,7 +102,29 @@ impl From<TcpListener> for Listener {
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Listener {
-        Listener(Kind::Unix(listener))
+        Listener(Kind::Unix(listener, None))
+    }
+}
+
+impl Listener {
+    /// The socket that systemd passes to a program it starts for it (`LISTEN_FDS`, systemd's sd_listen_fds(3)), if there is
+    /// one. Call it once, at the start.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a socket that streams can be accepted on.
+    pub fn passed() -> io::Result<Option<Listener>> {
+        let mut passed = ListenFd::from_env();
+        if passed.len() == 0 {
+            return Ok(None);
+        }
+        if let Ok(Some(listener)) = passed.take_tcp_listener(0) {
+            listener.set_nonblocking(true)?;
+            return TcpListener::from_std(listener).map(|listener| Some(listener.into()));
+        }
+        let Some(listener) = passed.take_unix_listener(0)? else { return Ok(None) };
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(|listener| Some(listener.into()))
     }
 }
 
@@ -119,7 +143,7 @@ impl Listener {
                     let _ = stream.set_nodelay(true); // an answer is small and complete
                     Stream::Tcp(stream)
                 }),
-                Kind::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+                Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
             };
             match accepted {
                 Ok(stream) => return (stream, slot),
@@ -136,10 +160,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let Kind::Unix(listener) = &self.0 else { return };
-        if let Some(path) =
-            listener.local_addr().ok().and_then(|address| address.as_pathname().map(PathBuf::from))
-        {
+        if let Kind::Unix(_, Some(path)) = &self.0 {
             let _ = std::fs::remove_file(path);
         }
     }

@@ -132,6 +132,8 @@ arguments! {
     log_format "LOG_FORMAT" "FORMAT";
     /// What is logged: a level, or levels by module, such as info,pgspan=debug [default: info]
     log_filter "LOG_FILTER" "FILTER";
+    /// A file that says it instead, and is read again at SIGHUP
+    log_filter_file "LOG_FILTER_FILE" "FILE";
 }
 
 impl DatabaseUrl {

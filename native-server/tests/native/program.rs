@@ -406,6 +406,68 @@ async fn exchange(port: u16, request: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(answer.get(..read).unwrap_or_default()).into_owned())
 }
 
+#[tokio::test]
+async fn systemd_passes_the_socket_and_hears_of_the_start_and_sighup_changes_what_is_logged() -> Result<()> {
+    let folder = tests::target_dir().join(format!("tests/systemd-{}", std::process::id()));
+    tests::private_dir(&folder)?;
+    let filter = folder.join("filter");
+    std::fs::write(&filter, "warn\n")?;
+    let notified = std::env::temp_dir().join(format!("pgspan-notify-{}", std::process::id()));
+    let socket = tokio::net::UnixDatagram::bind(&notified)?;
+    let passed = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = passed.local_addr()?.port();
+    // the shell has the socket as its input and passes it on as systemd does, under its own process id
+    let log = std::fs::File::create(folder.join("log"))?;
+    let mut child = Command::new("sh")
+        .args(["-c", r#"export LISTEN_PID=$$; exec "$0" serve 3<&0"#, env!("CARGO_BIN_EXE_pgspan-server")])
+        .env_clear()
+        .env("LISTEN_FDS", "1")
+        .env("NOTIFY_SOCKET", &notified)
+        .env("DATABASE_URL", format!("postgres://u@127.0.0.1:{}/d", free_port()?))
+        .env("METRICS_ADDR", "off")
+        .env("LOG_FORMAT", "json")
+        .env("LOG_FILTER_FILE", &filter)
+        .env("DRAIN_GRACE_MS", "0")
+        .stdin(std::os::fd::OwnedFd::from(passed))
+        .stderr(log)
+        .spawn()?;
+    let looked = async {
+        assert_eq!(hear(&socket).await?, "READY=1");
+        assert_eq!(http::status(port, "/livez").await?, 200);
+        let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).context("a pid")?;
+        std::fs::write(&filter, "info")?;
+        rustix::process::kill_process(pid, Signal::HUP)?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        exchange(port, "GET /livez HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\nconnection: close\r\n\r\n")
+            .await?;
+        std::fs::write(&filter, "=,=")?;
+        rustix::process::kill_process(pid, Signal::HUP)?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        rustix::process::kill_process(pid, Signal::TERM)?;
+        assert_eq!(hear(&socket).await?, "STOPPING=1");
+        anyhow::Ok(())
+    }
+    .await;
+    if looked.is_err() {
+        child.kill()?;
+    }
+    let (ended, log) = (child.wait()?, std::fs::read_to_string(folder.join("log"))?);
+    std::fs::remove_file(&notified)?;
+    std::fs::remove_dir_all(&folder)?;
+    looked.with_context(|| log.clone())?;
+    assert_eq!(ended.code(), Some(0), "{log}");
+    let requests: Vec<&str> = log.lines().filter(|line| line.contains("\"path\":\"/livez\"")).collect();
+    assert!(requests.len() == 1 && requests[0].contains("\"request_id\":\"mine\""), "{log}");
+    assert!(log.contains("LOG_FILTER_FILE can't be read or is no filter"), "{log}");
+    Ok(())
+}
+
+async fn hear(socket: &tokio::net::UnixDatagram) -> Result<String> {
+    let mut message = [0; 256];
+    let length = tokio::time::timeout(Duration::from_secs(10), socket.recv(&mut message)).await??;
+    Ok(String::from_utf8_lossy(message.get(..length).unwrap_or_default()).trim_end().to_owned())
+}
+
 /// Fault row I1. The requests wait for a lock, so that they take as long as the test likes.
 #[tokio::test]
 async fn at_sigterm_it_is_not_ready_first_and_what_is_under_way_is_answered() -> Result<()> {
