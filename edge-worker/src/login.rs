@@ -163,7 +163,8 @@ where
 }
 
 /// Asks the server to end what runs on another connection: `stream` is a new one, `request` is
-/// [`Login::cancel_request`]'s.
+/// [`Login::cancel_request`]'s. It waits until the server has closed the stream, as libpq does: PgBouncer 1.18 ends with
+/// all its connections when a client closes first.
 ///
 /// # Errors
 ///
@@ -172,10 +173,14 @@ where
 /// # Cancel safety
 ///
 /// The request may have been sent or not.
-pub(crate) async fn cancel<S: AsyncWrite + Unpin>(mut stream: S, request: &[u8]) -> io::Result<()> {
-    stream.write_all(request).await?;
-    stream.flush().await?;
-    stream.shutdown().await
+pub(crate) async fn cancel<S>(mut stream: S, request: &[u8]) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    send(&mut stream, request).await?;
+    let mut nothing = [0; 64];
+    while matches!(stream.read(&mut nothing).await, Ok(1..)) {}
+    Ok(())
 }
 
 /// Everything up to SCRAM's last message, which the stream then has still to write.

@@ -3,4 +3,5 @@
 
 mod bed;
 mod hostile;
+mod opening;
 mod real;
