@@ -177,6 +177,11 @@ impl Database {
         self.inner.shared.close();
     }
 
+    /// The driver's clock: the time since some fixed moment, never going back.
+    pub fn now(&self) -> Duration {
+        self.port().now()
+    }
+
     /// The settings it was made with.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings

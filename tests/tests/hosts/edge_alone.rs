@@ -60,3 +60,38 @@ async fn the_pool_keeps_its_connections_between_requests_and_opens_no_more_than_
     assert_eq!(backends().await?, before, "the same connections, none opened anew");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_worker_is_at_most_400_kib_and_its_cold_start_is_told() -> Result<()> {
+    let worker = tests::root().join("edge-worker");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    for part in ["entry.mjs", "build/index.js", "build/index_bg.wasm"] {
+        std::io::Write::write_all(&mut packed, &std::fs::read(worker.join(part))?)?;
+    }
+    let size = packed.finish()?.len();
+    let database = Database::migrated().await?;
+    let started = std::time::Instant::now();
+    let host = Host::with(Kind::Pool, database, &[]).await?;
+    host.get("/add?a=1&b=2").await?.is(200, r#"{"sum":3}"#);
+    let told = format!(
+        "the Worker: {} KiB (gzip), from the runtime's start to the first answer of PostgreSQL {} ms\n",
+        size / 1024,
+        started.elapsed().as_millis()
+    );
+    // not by println, which the test runner keeps to itself
+    std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes())?;
+    assert!(size <= 400 * 1024, "{size} bytes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn several_objects_share_the_load() -> Result<()> {
+    let database = Database::migrated().await?;
+    let host = Host::with(Kind::Pool, database, &[("POOL_SHARDS", "3"), ("DATABASE_SHARED", "1")]).await?;
+    for number in 0..60 {
+        host.get(&format!("/add?a={number}&b=1")).await?.is(200, &format!("{{\"sum\":{}}}", number + 1));
+    }
+    // one request at a time needs one connection of each object
+    assert_eq!(host.database.states().await?.len(), 3);
+    Ok(())
+}

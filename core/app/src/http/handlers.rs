@@ -106,11 +106,23 @@ pub(super) async fn livez() -> Response<Body> {
     Json(serde_json::json!({ "status": "live" })).into_response()
 }
 
-/// Ready: a connection can be had, and the schema is there.
-pub(super) async fn readyz(Extension(db): Extension<Database>) -> Answer<Response<Body>> {
-    match users::schema_exists(&db).await {
-        Ok(true) => Ok(Json(serde_json::json!({ "status": "ready" })).into_response()),
-        Ok(false) => Err(Problem::not_ready("the schema is missing: apply the migrations")),
-        Err(error) => Err(Problem::not_ready(error)),
-    }
+/// Ready: a connection can be had, and the schema is there. Asked at most once a second, however many ask.
+pub(super) async fn readyz(
+    State(app): State<App>,
+    Extension(db): Extension<Database>,
+) -> Answer<Response<Body>> {
+    let known = app.readiness.known(db.now());
+    let ready = match known {
+        Some(ready) => ready,
+        None => {
+            let ready = match users::schema_exists(&db).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Problem::not_ready("the schema is missing: apply the migrations")),
+                Err(error) => Err(Problem::not_ready(error)),
+            };
+            app.readiness.keep(db.now(), &ready);
+            ready
+        }
+    };
+    ready.map(|()| Json(serde_json::json!({ "status": "ready" })).into_response())
 }

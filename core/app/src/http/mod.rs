@@ -4,6 +4,7 @@ mod envelope;
 mod handlers;
 mod input;
 mod problem;
+mod readiness;
 mod writes;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use pgspan::{Database, Error};
 
 use envelope::{bare_envelope, envelope};
 use problem::Problem;
+use readiness::Readiness;
 pub use writes::Writes;
 
 /// How the application is served.
@@ -35,7 +37,7 @@ impl Default for Options {
 
 /// The application's router, the same on both hosts. Build it once: that costs more than a request.
 pub fn router(db: Database, options: Options) -> Router {
-    let app = App { db, options: Arc::new(options) };
+    let app = App { db, options: Arc::new(options), readiness: Arc::default() };
     Router::new()
         .route("/add", get(handlers::add).post(handlers::post_add))
         .route("/users", get(handlers::list_users).post(handlers::post_users))
@@ -61,4 +63,5 @@ pub fn misconfigured(faults: &[Error]) -> Router {
 struct App {
     db: Database,
     options: Arc<Options>,
+    readiness: Arc<Readiness>,
 }
