@@ -195,7 +195,13 @@ impl Database {
         self.check_open()?;
         match self.inner.shared.is_empty() {
             true => self.session().await?.statement(0, &sql).await,
-            false => self.inner.shared.statement(self, &sql).await,
+            false => {
+                let outcome = self.inner.shared.statement(self, &sql).await;
+                if self.check_open().is_err() {
+                    self.inner.shared.close(); // this one may have been opened while it was being closed
+                }
+                outcome
+            }
         }
     }
 }
