@@ -33,6 +33,10 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Serve(arguments) => run_server(&arguments).await,
             Command::Check(arguments) => check_all(&arguments).await,
+            Command::Generate { what } => match what.write(&mut std::io::stdout()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(FAILED, &[error]),
+            },
             Command::Migrate { database, status } => match database.url() {
                 Ok(url) if status => show_status(&url).await,
                 Ok(url) => run_migrations(&url).await,

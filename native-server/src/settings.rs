@@ -13,7 +13,7 @@ use crate::serve::{Address, NotAnAddress, Options};
 
 mod arguments;
 
-pub use arguments::{Arguments, Cli, Command, DatabaseUrl};
+pub use arguments::{Arguments, Cli, Command, DatabaseUrl, Generated};
 
 /// What `serve` needs to know.
 #[non_exhaustive]

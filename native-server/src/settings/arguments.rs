@@ -1,8 +1,9 @@
 //! The command line.
 
-use std::fmt;
+use std::{fmt, io};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use pgspan::{ConnectionUrl, Error};
 
 /// The command line of `pgspan-server`.
@@ -33,6 +34,13 @@ pub enum Command {
     /// A line for each thing looked at; exit code 0 if all is well, 1 if the database is not, 2 if a setting is not.
     #[command(after_help = EXIT_CODES)]
     Check(Box<Arguments>),
+    /// Write the manual page or shell completions to standard output
+    #[command(hide = true)]
+    Generate {
+        /// Which of them.
+        #[command(subcommand)]
+        what: Generated,
+    },
     /// Apply the migrations that are not applied yet
     #[command(after_help = EXIT_CODES)]
     Migrate {
@@ -43,6 +51,57 @@ pub enum Command {
         #[arg(long)]
         status: bool,
     },
+}
+
+/// What goes into a package beside the program.
+#[derive(Debug, Clone, Copy, Subcommand)]
+#[non_exhaustive]
+pub enum Generated {
+    /// The manual page, for section 1
+    Man,
+    /// What completes the command line in a shell
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+impl Generated {
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// As writing has them.
+    pub fn write(self, to: &mut dyn io::Write) -> io::Result<()> {
+        let mut command = Cli::command();
+        match self {
+            Generated::Man => {
+                clap_mangen::Man::new(command.clone()).render(to)?;
+                // the options are those of its commands, each a page of its own by convention; here one has them all
+                command.build();
+                for part in
+                    command.get_subcommands().filter(|part| !part.is_hide_set() && part.get_name() != "help")
+                {
+                    let name = part.get_name();
+                    writeln!(to, ".SH \"{}\"", name.to_uppercase())?;
+                    clap_mangen::Man::new(part.clone()).render_options_section(to)?;
+                }
+                writeln!(to, ".SH ENVIRONMENT\nEvery option of serve can be given here; an option wins.")?;
+                let serve = command.find_subcommand("serve");
+                for option in serve.into_iter().flat_map(clap::Command::get_arguments) {
+                    if let (Some(variable), Some(flag)) = (option.get_env(), option.get_long()) {
+                        let flag = flag.replace('-', "\\-");
+                        writeln!(to, ".TP\n\\fB{}\\fR\n\\-\\-{flag}", variable.display())?;
+                    }
+                }
+                Ok(())
+            }
+            Generated::Completions { shell } => {
+                clap_complete::generate(shell, &mut command, "pgspan-server", to);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// Where the database is, for the commands that need no more.

@@ -104,6 +104,44 @@ fn the_documentation_has_every_setting_and_its_default() -> Result<()> {
 }
 
 #[test]
+fn the_manual_page_and_the_completions_know_the_commands_and_no_secret() -> Result<()> {
+    let secret = [("DATABASE_URL", "postgres://alice:CANARY@h/d"), ("API_TOKEN", "CANARY-CANARY-CANARY")];
+    for what in [&["man"][..], &["completions", "bash"], &["completions", "zsh"], &["completions", "fish"]] {
+        let (code, out, faults) = run(&[&["generate"], what].concat(), &secret)?;
+        assert_eq!((code, faults.as_str()), (Some(0), ""), "{what:?}");
+        for known in ["serve", "migrate", "check"] {
+            assert!(out.contains(known), "{known}: {out}");
+        }
+        assert!(!out.contains("CANARY"), "{out}");
+    }
+    let (_, page, _) = run(&["generate", "man"], &[])?;
+    assert!(page.starts_with(".ie") && page.contains(".TH") && page.contains("POOL_MIN_IDLE"), "{page}");
+    assert!(!run(&["--help"], &[])?.1.contains("generate"));
+    Ok(())
+}
+
+#[test]
+fn the_packaging_leaves_the_program_its_time_to_stop() -> Result<()> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let unit = std::fs::read_to_string(format!("{root}/packaging/pgspan-server.service"))?;
+    let number = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.parse::<u64>().ok());
+    let options = pgspan_server::serve::Options::default();
+    let needed = (options.grace + options.drain).as_secs();
+    assert!(number("TimeoutStopSec=").is_some_and(|seconds| seconds > needed), "{unit}");
+    let most = u64::try_from(options.max_connections)?;
+    assert!(number("LimitNOFILE=").is_some_and(|files| files > 2 * most), "{unit}");
+    let image = std::fs::read_to_string(format!("{root}/Dockerfile"))?;
+    let manifest = std::fs::read_to_string(format!("{root}/Cargo.toml"))?;
+    let minor = |text: &str, start: &str| {
+        let rest = text.split_once(start).map(|(_, rest)| rest)?;
+        rest.split(|character: char| !character.is_ascii_digit()).next()?.parse::<u32>().ok()
+    };
+    let (has, needs) = (minor(&image, "FROM rust:1."), minor(&manifest, "rust-version = \"1."));
+    assert!(has.is_some() && has >= needs, "the image has Rust 1.{has:?}, and 1.{needs:?} is needed");
+    Ok(())
+}
+
+#[test]
 fn a_port_that_is_taken_is_exit_code_2_and_a_sentence() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();

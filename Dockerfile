@@ -1,0 +1,27 @@
+# The native server. From the registries alone: the images of Rust and Debian, and crates.io by Cargo.lock.
+# It has not been built by the project's own checks, which have no container engine.
+#
+#   docker build -t pgspan-server .
+#   docker run -e DATABASE_URL=… -e LISTEN_ADDR=0.0.0.0:8080 -p 127.0.0.1:8080:8080 pgspan-server
+
+FROM rust:1.95.0-slim-bookworm AS build
+# the image's own, whatever rust-toolchain.toml says: nothing is fetched for it
+ENV RUSTUP_TOOLCHAIN=1.95.0
+WORKDIR /src
+COPY . .
+# only what the program is made of, so that a change elsewhere changes nothing
+RUN cargo build --locked --profile native -p pgspan-server
+
+FROM debian:bookworm-slim
+# the authorities that sslmode=verify-full trusts where the URL names none
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /src/target/native/pgspan-server /usr/local/bin/pgspan-server
+# a number, so that an orchestrator can see that it is not root
+USER 65532:65532
+ENV LOG_FORMAT=json
+EXPOSE 8080
+# SIGTERM, which is what Docker sends, drains; let it have 25 s (docker stop --time 25)
+ENTRYPOINT ["pgspan-server"]
+CMD ["serve"]
