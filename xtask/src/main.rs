@@ -1,5 +1,6 @@
-//! `cargo xtask up`, `test` and `worker`: the project's automation, which holds no logic of the product.
+//! `cargo xtask up`, `test`, `bench` and `worker`: the project's automation, which holds no logic of the product.
 
+mod bench;
 mod progress;
 mod setup;
 mod test;
@@ -28,6 +29,8 @@ enum Task {
     Up(up::Options),
     /// Set up the same, run every test, and count
     Test(test::Options),
+    /// Measure pgspan beside others on this machine; docs/performance.md says how and why
+    Bench(bench::Options),
     /// Build the Worker into edge-worker/build, as `wrangler dev` and `wrangler deploy` do by themselves
     Worker,
 }
@@ -64,6 +67,7 @@ fn run(task: Task) -> Result<Option<ExitCode>> {
             match task {
                 Task::Up(options) => up::run(&progress, options).await,
                 Task::Test(options) => test::run(&progress, options).await,
+                Task::Bench(options) => bench::run(&progress, options).await,
                 Task::Worker => worker::build(&progress).await.map(|()| ExitCode::SUCCESS),
             }
         };

@@ -1,12 +1,14 @@
 //! What the user sees while something takes its time.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tests::{Process, last_lines, target_dir};
+use tokio::time::sleep;
 
 /// One line for every step: when it began, and how long it took.
 #[derive(Debug)]
@@ -45,6 +47,25 @@ impl Progress {
             Ok(())
         })
         .await
+    }
+}
+
+/// Hands on what a process prints, as it comes, until its end.
+pub(crate) async fn follow(process: &mut Process, mut heard: impl FnMut(&str)) -> Result<ExitStatus> {
+    let name = process.name().to_owned();
+    let mut output =
+        File::open(process.log()).with_context(|| format!("could not read what {name} prints"))?;
+    loop {
+        let ended = process.ended()?; // before the look, so that nothing printed in between is missed
+        let mut bytes = Vec::new();
+        output.read_to_end(&mut bytes)?;
+        if !bytes.is_empty() {
+            heard(&String::from_utf8_lossy(&bytes));
+        }
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+        sleep(Duration::from_millis(50)).await;
     }
 }
 

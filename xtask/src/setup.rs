@@ -54,17 +54,17 @@ pub(crate) fn node() -> Result<()> {
     Ok(())
 }
 
-/// Installs what package-lock.json names, unless that is done.
-pub(crate) async fn npm_packages(progress: &Progress) -> Result<()> {
+/// Installs what a folder's package-lock.json names, unless that is done.
+pub(crate) async fn npm_packages(progress: &Progress, folder: &Path) -> Result<()> {
     let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
-    let wanted = changed(&root().join("package-lock.json"));
+    let wanted = changed(&folder.join("package-lock.json"));
     // npm writes its own copy of the lock file last.
-    let installed = changed(&root().join("node_modules/.package-lock.json"));
+    let installed = changed(&folder.join("node_modules/.package-lock.json"));
     if installed.is_some() && installed >= wanted {
         return Ok(());
     }
     let mut npm = Command::new("npm");
-    npm.current_dir(root()).args([
+    npm.current_dir(folder).args([
         "ci",
         "--ignore-scripts",
         "--prefer-offline",

@@ -1,16 +1,13 @@
 //! `cargo xtask test`: every test, and one closing line that counts.
 
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use ::tests::{Cluster, Native, Process, target_dir};
-use anyhow::{Context as _, Result};
+use ::tests::{Cluster, Native, Process, root, target_dir};
+use anyhow::Result;
 use clap::Args;
-use tokio::time::sleep;
 
-use crate::progress::{Progress, fresh_log, say, write};
+use crate::progress::{Progress, follow, fresh_log, say, write};
 use crate::setup::{self, cargo};
 use crate::worker;
 
@@ -25,7 +22,7 @@ pub(crate) struct Options {
 /// Runs them all; success only if some ran and none failed.
 pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
     setup::node()?;
-    setup::npm_packages(progress).await?;
+    setup::npm_packages(progress, &root()).await?;
     progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
     worker::build(progress).await?;
     let start = Cluster::throwaway(&[("max_connections", "200")]);
@@ -45,21 +42,11 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     let log = fresh_log("cargo-test");
     let mut tests = Process::start("cargo test", &mut command, &log)?;
     let mut count = Count::default();
-    let mut output = File::open(&log).context("could not read what cargo test prints")?;
-    let ended = loop {
-        let ended = tests.ended()?; // before the look, so that nothing printed in between is missed
-        let mut bytes = Vec::new();
-        output.read_to_end(&mut bytes)?;
-        if !bytes.is_empty() {
-            let text = String::from_utf8_lossy(&bytes);
-            write(&text);
-            count.read(&text);
-        }
-        if let Some(ended) = ended {
-            break ended;
-        }
-        sleep(Duration::from_millis(50)).await;
-    };
+    let ended = follow(&mut tests, |text| {
+        write(text);
+        count.read(text);
+    })
+    .await?;
     drop(cluster);
 
     let skips = fs::read_to_string(&skipped).unwrap_or_default().lines().count();

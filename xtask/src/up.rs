@@ -59,7 +59,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
     if given.is_none() || options.starts(Host::Edge) {
         setup::node()?;
-        setup::npm_packages(progress).await?;
+        setup::npm_packages(progress, &root()).await?;
     }
     progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
     if options.starts(Host::Edge) {

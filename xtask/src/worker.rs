@@ -13,7 +13,7 @@ use crate::setup::{self, WASM_BINDGEN, WORKER_BUILD, cargo, npm_program};
 /// Builds `edge-worker` into `edge-worker/build`; all but instant when nothing changed.
 pub(crate) async fn build(progress: &Progress) -> Result<()> {
     setup::node()?;
-    setup::npm_packages(progress).await?;
+    setup::npm_packages(progress, &root()).await?;
     setup::wasm_target(progress).await?;
     let worker_build = WORKER_BUILD.program(progress).await?;
     let wasm_bindgen = WASM_BINDGEN.program(progress).await?;

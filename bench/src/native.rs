@@ -1,0 +1,170 @@
+//! `cargo xtask bench native`: servers on tokio, Python, and pgbench with no server at all.
+
+use std::process::Command;
+use std::time::Duration;
+
+use ::tests::{Native, free_port, root, target_dir};
+use anyhow::{Result, ensure};
+
+use crate::Options;
+use crate::answer::Endpoint;
+use crate::contestant::{Contestant, Runner};
+use crate::crowd::crowd;
+use crate::pgbench::Pgbench;
+use crate::report::Report;
+use crate::rounds::{Row, Task, by_turns};
+use crate::stage::Stage;
+use crate::target::{Target, Wanted};
+
+const OURS: &str = "pgspan";
+const PGBENCH: &str = "pgbench -M prepared (no HTTP)";
+const DEADPOOL: &str = "axum + deadpool-postgres";
+const SQLX: &str = "axum + sqlx";
+const FASTAPI: &str = "FastAPI + psycopg";
+const CLIENTS: usize = 64;
+
+/// Runs it all.
+pub(crate) async fn run(options: &Options) -> Result<Report> {
+    ensure!(
+        std::env::var_os("PGSPAN_SERVER").is_some(),
+        "PGSPAN_SERVER names no optimised build; start this with `cargo xtask bench native`"
+    );
+    let mut report = Report::new("native", options.quick);
+    let mut stage = Stage::set().await?;
+    report.version("PostgreSQL", stage.version().await?);
+    let mut contestants = contestants(&mut report, options, &stage).await?;
+    let everyone: Vec<usize> = (0..contestants.len()).collect();
+    for endpoint in [Endpoint::Add, Endpoint::Users] {
+        let task = Task { endpoint, clients: CLIENTS, rate: None };
+        report.rows.extend(by_turns(&mut stage, &mut contestants, &everyone, task, options.pace()).await?);
+    }
+    for (endpoint, other, at_least) in [
+        (Endpoint::Add, PGBENCH, 1.0),
+        (Endpoint::Add, DEADPOOL, 1.5),
+        (Endpoint::Add, SQLX, 2.0),
+        (Endpoint::Add, FASTAPI, 10.0),
+        (Endpoint::Users, DEADPOOL, 1.2),
+    ] {
+        let (ours, others) = report.pick(endpoint, CLIENTS, OURS, &[other]);
+        let name = format!("pgspan / {other}, {}, {CLIENTS} clients", endpoint.name());
+        report.targets.push(Target::speed(
+            &name,
+            ours.as_ref(),
+            &others.iter().collect::<Vec<&Row>>(),
+            at_least,
+        ));
+    }
+    at_the_same_rate(&mut report, &mut stage, &mut contestants, options).await?;
+    drop(contestants);
+    memory(&mut report, &stage, options).await?;
+    small_pool(&mut report, &stage, options).await?;
+    Ok(report)
+}
+
+async fn contestants(report: &mut Report, options: &Options, stage: &Stage) -> Result<Vec<Contestant>> {
+    let url = stage.url.as_str();
+    let settings = [("DATABASE_URL", url), ("ALLOW_ANONYMOUS_WRITES", "true"), ("POOL_SIZE", "8")];
+    let mut all = vec![Contestant::new(OURS, Runner::Native(Native::start(&settings).await?))];
+    if !options.settings.is_empty() {
+        let extra = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let settings: Vec<_> = settings.into_iter().chain(extra).collect();
+        let names: Vec<String> =
+            options.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let name = format!("pgspan with {}", names.join(" "));
+        all.push(Contestant::new(name, Runner::Native(Native::start(&settings).await?)));
+    }
+    match Pgbench::find(url, &["--protocol=prepared"])? {
+        Some(pgbench) => all.push(Contestant::new(PGBENCH, Runner::Pgbench(pgbench))),
+        None => report.skip("pgbench: it is not installed (Debian: apt-get install postgresql-contrib)"),
+    }
+    let built = target_dir().join("bench/build/release");
+    for (name, program) in [(DEADPOOL, "bench-peer-axum-deadpool"), (SQLX, "bench-peer-axum-sqlx")] {
+        all.push(Contestant::program(name, &built.join(program), url).await?);
+    }
+    let uvicorn = target_dir().join("bench/venv/bin/uvicorn");
+    if uvicorn.exists() {
+        let port = free_port()?;
+        let mut command = Command::new(uvicorn);
+        command.env_clear().env("DATABASE_URL", url).args(["app:app", "--workers=2", "--no-access-log"]);
+        command.arg("--app-dir").arg(root().join("bench/peers/fastapi-psycopg"));
+        command.arg(format!("--port={port}")).env("PYTHONDONTWRITEBYTECODE", "1");
+        all.push(Contestant::peer(FASTAPI, &mut command, port).await?);
+    } else {
+        report.skip("FastAPI + psycopg: there is no Python 3 with venv here to install it with");
+    }
+    Ok(all)
+}
+
+/// Latency where neither is overloaded: at 80 % of each peer's own peak, the peer and ours by turns.
+async fn at_the_same_rate(
+    report: &mut Report,
+    stage: &mut Stage,
+    contestants: &mut [Contestant],
+    options: &Options,
+) -> Result<()> {
+    for peer in [DEADPOOL, SQLX, FASTAPI] {
+        let name = format!("p99 of pgspan / p99 of {peer}, both at 80 % of its peak, GET /add");
+        let find = |name: &str| contestants.iter().position(|contestant| contestant.name == name);
+        let peak = report
+            .rows
+            .iter()
+            .find(|row| row.contestant == peer && row.endpoint == Endpoint::Add && row.rate.is_none())
+            .and_then(|row| row.median_of(|round| Some(round.per_second)));
+        let (Some(ours), Some(theirs), Some(peak)) = (find(OURS), find(peer), peak) else {
+            let because = "it was not measured: see what was skipped";
+            report.targets.push(Target::new(name, None, Wanted::Below(1.0), "x", because));
+            continue;
+        };
+        let task = Task { endpoint: Endpoint::Add, clients: CLIENTS, rate: Some(0.8 * peak) };
+        let rows = by_turns(stage, contestants, &[ours, theirs], task, options.pace()).await?;
+        let of = |name: &str| rows.iter().find(|row| row.contestant == name);
+        let p99 = |name: &str| of(name)?.median_of(|round| round.p99_ms);
+        let (ours, theirs) = (p99(OURS), p99(peer));
+        let ratio = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
+        let millis =
+            |of: Option<f64>| of.map_or("no answer in time".to_owned(), |millis| format!("{millis:.2} ms"));
+        let because = format!(
+            "{} and {}; {}",
+            millis(ours),
+            millis(theirs),
+            of(OURS).map_or(String::new(), Row::bound)
+        );
+        report.targets.push(Target::new(name, ratio, Wanted::Below(1.0), "x", because));
+        report.rows.extend(rows);
+    }
+    Ok(())
+}
+
+async fn memory(report: &mut Report, stage: &Stage, options: &Options) -> Result<()> {
+    println!("1,000 connections");
+    let crowd = crowd(stage, 1_000, Endpoint::Add, &[], options.pace().measured).await?;
+    report.wrong(&crowd.outcome);
+    let because = if crowd.memory.is_some() { "" } else { "this system does not tell" };
+    let name = "resident memory at its peak, 1,000 connections asking GET /add";
+    report.targets.push(Target::new(name, crowd.memory, Wanted::Below(40.0), "MiB", because));
+    Ok(())
+}
+
+/// Eight connections and none shared, for 500 clients, all of whom may wait.
+async fn small_pool(report: &mut Report, stage: &Stage, options: &Options) -> Result<()> {
+    println!("a pool of 8 for 500 clients");
+    const DEADLINE_MS: u32 = 3_000;
+    let deadline = DEADLINE_MS.to_string();
+    let settings = [
+        ("POOL_SIZE", "8"),
+        ("DATABASE_SHARED", "0"),
+        ("POOL_MAX_WAITERS", "500"),
+        ("ACQUIRE_TIMEOUT_MS", deadline.as_str()),
+    ];
+    let measured = options.pace().measured.max(Duration::from_secs(2));
+    let crowd = crowd(stage, 500, Endpoint::Both, &settings, measured).await?;
+    report.wrong(&crowd.outcome);
+    let because = crowd.outcome.first_error.clone().unwrap_or_default();
+    let limit = Wanted::AtMost(f64::from(DEADLINE_MS));
+    let name = "longest wait of 500 clients at a pool of 8, both endpoints by turns";
+    report.targets.push(Target::new(name, Some(crowd.longest_ms), limit, "ms", because));
+    let connections = i32::try_from(crowd.connections).map(f64::from).ok();
+    let name = "connections that the server saw meanwhile";
+    report.targets.push(Target::new(name, connections, Wanted::AtMost(8.0), "", ""));
+    Ok(())
+}
