@@ -43,9 +43,16 @@ pub(crate) async fn build(progress: &Progress) -> Result<()> {
     let program = build.join("index_bg.wasm");
     let mut strip = Command::new(npm_program("wasm-opt"));
     // What the program uses; with all features it would be written in a form that the runtime does not read yet.
-    let features = ["bulk-memory", "multivalue", "mutable-globals", "nontrapping-float-to-int", "reference-types", "sign-ext"];
+    let features = [
+        "bulk-memory",
+        "multivalue",
+        "mutable-globals",
+        "nontrapping-float-to-int",
+        "reference-types",
+        "sign-ext",
+    ];
     strip.arg(&program).args(features.map(|feature| format!("--enable-{feature}")));
-    strip.args(["--strip-debug", "--strip-producers", "-o"]).arg(&program);
+    strip.args(["--gufa", "-Oz", "--strip-debug", "--strip-producers", "-o"]).arg(&program);
     progress.run("stripping the Worker", &mut strip).await?;
     fs::write(&noted, stamp).with_context(|| format!("could not write {}", noted.display()))?;
     say("the Worker is in edge-worker/build");

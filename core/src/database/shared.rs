@@ -82,7 +82,8 @@ impl Shared {
             (None, Err(_)) => {
                 // Kept: it goes from one who waits to the next, so that whoever let go and tried again would find it
                 // taken, for ever.
-                let dialling = db.within(left(), self.dialling.lock()).await.map_err(|Elapsed| too_late(db))?;
+                let dialling =
+                    db.within(left(), self.dialling.lock()).await.map_err(|Elapsed| too_late(db))?;
                 if let (Some(least), _) = self.least_loaded() {
                     return Ok(least);
                 }

@@ -7,8 +7,8 @@ mod statements;
 mod stream;
 
 pub(crate) use account::{Account, Block, Start};
-pub(crate) use statements::{one, optional, statements};
 pub use anywhere::Statements;
+pub(crate) use statements::{one, optional, statements};
 pub use stream::Rows;
 pub(crate) use stream::Sent;
 
