@@ -6,22 +6,27 @@ export { Pool };
 export default {
   async fetch(request, env, ctx) {
     const pooled = env.POOL && (env.PGSPAN_CONNECT || "pool") === "pool";
-    if (!pooled) return new Worker(ctx, env).fetch(request);
-    const shard = Math.floor(Math.random() * (Number(env.POOL_SHARDS) || 1));
-    const place = env.POOL_LOCATION_HINT ? { locationHint: env.POOL_LOCATION_HINT } : undefined;
     try {
-      return await env.POOL.get(env.POOL.idFromName(`pool-${shard}`), place).fetch(request);
+      return await (pooled ? object(env).fetch(request) : new Worker(ctx, env).fetch(request));
     } catch (error) {
-      return lost(request, error);
+      return lost(request, error, pooled);
     }
   },
 };
 
-// The object ended before it answered: a panic, a deploy, or the platform's own failure. What it wrote may be stored.
-function lost(request, error) {
-  console.error("the pool object did not answer:", error.message);
+// One of the objects, by chance.
+function object(env) {
+  const shard = Math.floor(Math.random() * (Number(env.POOL_SHARDS) || 1));
+  const place = env.POOL_LOCATION_HINT ? { locationHint: env.POOL_LOCATION_HINT } : undefined;
+  return env.POOL.get(env.POOL.idFromName(`pool-${shard}`), place);
+}
+
+// What should have answered ended before it did: a panic here or in the object, or a deploy or a failure of the platform
+// that ended the object. What it wrote may be stored.
+function lost(request, error, pooled) {
+  console.error("the request was not answered:", error.message);
   const read = request.method === "GET" || request.method === "HEAD";
-  const panic = String(error.message).includes("pgspan: a panic");
+  const panic = !pooled || String(error.message).includes("pgspan: a panic");
   const [status, title, code, detail] = panic
     ? [500, "Internal Server Error", "internal", "something went wrong here"]
     : read

@@ -277,3 +277,27 @@ pub(crate) fn now() -> Duration {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner) // a Worker has one thread, and a panic ends it
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_over_opens_no_socket_and_says_why() {
+        let sockets = Arc::new(Sockets::default());
+        assert!(sockets.check().is_ok());
+        assert!(sockets.end().is_empty());
+        let error = sockets.check().unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        assert!(error.to_string().contains("a Worker may not use another request's sockets"), "{error}");
+    }
+
+    #[test]
+    fn no_more_sockets_are_opened_than_the_runtime_allows() {
+        let sockets = Arc::new(Sockets::default());
+        let counted: Vec<Counted> = (0..SOCKETS_MOST).map(|_| Counted::new(&sockets)).collect();
+        assert!(sockets.check().unwrap_err().is_unavailable());
+        drop(counted);
+        assert!(sockets.check().is_ok());
+    }
+}

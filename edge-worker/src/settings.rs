@@ -93,6 +93,11 @@ fn impossible(url: &ConnectionUrl) -> Option<&'static str> {
         [_] => return Some("DATABASE_URL: a Worker can't reach a unix socket"),
         _ => return Some("DATABASE_URL: a Worker connects to one host"),
     }
+    if url.client_certificate().is_some() {
+        return Some(
+            "DATABASE_URL: the runtime presents no client certificate, so sslcert and sslkey can't be used",
+        );
+    }
     match (url.tls(), url.root_cert(), url.channel_binding()) {
         (Tls::VerifyCa, _, _) => {
             Some("DATABASE_URL: the runtime verifies names too: use sslmode=verify-full")
