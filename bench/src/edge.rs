@@ -51,7 +51,7 @@ pub(crate) async fn run(options: &Options) -> Result<Report> {
                 .extend(by_turns(&mut stage, &mut contestants, &everyone, task, options.pace()).await?);
         }
     }
-    match Pgbench::find(&stage.url, &["-C"])? {
+    match Pgbench::find(&stage.url, &["-C", "--jobs=32"])? {
         None => report.skip("pgbench -C: it is not installed (Debian: apt-get install postgresql-contrib)"),
         Some(pgbench) => {
             let mut alone = [Contestant::new("pgbench -C (no HTTP)", Runner::Pgbench(pgbench))];

@@ -21,7 +21,7 @@ const CONNECTING: Duration = Duration::from_secs(2);
 pub(crate) struct Pgbench {
     url: String,
     script: PathBuf,
-    /// `-M prepared`, or `-C`.
+    /// `-M prepared`, or `-C` with a thread for each client, since a thread waits while it connects.
     arguments: &'static [&'static str],
 }
 

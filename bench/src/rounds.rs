@@ -72,10 +72,10 @@ impl Row {
         let all = f64::from(u32::try_from(all).unwrap_or(u32::MAX));
         let what = if busy > 0.9 * all {
             "the processors are full"
-        } else if own > 0.9 && own < 1.1 {
-            "its own thread is full"
+        } else if (0.9..1.1).contains(&own) {
+            "it computes on about one core, which is all where it has one thread"
         } else {
-            "neither the processors nor its thread are full: it waits, or others use the machine"
+            "the processors are not full: it waits, or others use the machine"
         };
         format!(
             "{what} ({own:.2} cores for {}, {server:.2} for PostgreSQL and its pooler, {clients:.2} for the clients, of {all})",
