@@ -1,4 +1,4 @@
-# The native server. From the registries alone: the images of Rust and Debian, and crates.io by Cargo.lock.
+# The native server. From the registries alone: the images of Rust and Debian, and what Cargo.lock names.
 # It has not been built by the project's own checks, which have no container engine.
 #
 #   docker build -t pgspan-server .

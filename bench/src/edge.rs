@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ::tests::{Edge, Proxy, root};
+use ::tests::{Edge, PgBouncer, Proxy, root};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::answer::Endpoint;
@@ -13,7 +13,7 @@ use crate::load::{Load, Until};
 use crate::pgbench::Pgbench;
 use crate::report::Report;
 use crate::rounds::{Row, Task, by_turns, median};
-use crate::stage::{PgBouncer, Stage};
+use crate::stage::{DATABASE, Stage};
 use crate::target::{Target, Wanted};
 use crate::worker::{Worker, cold_start};
 use crate::{Options, round_trips};
@@ -30,10 +30,10 @@ pub(crate) async fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new("edge", options.quick);
     let mut stage = Stage::set().await?;
     report.version("PostgreSQL", stage.version().await?);
-    stage.pooler = PgBouncer::before(&stage).await?;
+    stage.pooler = PgBouncer::before(&stage.url).await?;
     let mut contestants = contestants(options, &stage).await?;
     match &stage.pooler {
-        Some(pooler) => report.version("PgBouncer", pooler.version.clone()),
+        Some(pooler) => report.version("PgBouncer", pooler.version().to_owned()),
         None => report
             .skip("everything through PgBouncer: it is not installed (Debian: apt-get install pgbouncer)"),
     }
@@ -88,7 +88,8 @@ async fn contestants(options: &Options, stage: &Stage) -> Result<Vec<Contestant>
         all.push(Contestant::new(name, Runner::Worker(Worker::start(script, &direct).await?)));
     }
     if let Some(pooler) = &stage.pooler {
-        let pooled = [("DATABASE_URL", pooler.url.as_str()), ("DATABASE_POOLER", "transaction")];
+        let url = pooler.url(DATABASE);
+        let pooled = [("DATABASE_URL", url.as_str()), ("DATABASE_POOLER", "transaction")];
         let ours =
             [&pooled[..], &[("ALLOW_ANONYMOUS_WRITES", "true"), ("PGSPAN_CONNECT", "socket")]].concat();
         all.push(Contestant::new(SOCKET_POOLED, Runner::Edge(Edge::start(&ours).await?)));

@@ -78,6 +78,11 @@ impl PgBouncer {
         format!("postgres://{}@127.0.0.1:{}/{database}?sslmode=disable", self.login, self.port)
     }
 
+    /// Its process on this machine.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// What it calls itself.
     pub fn version(&self) -> &str {
         &self.version

@@ -15,7 +15,7 @@ const NODE: (u32, u32) = (20, 3);
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// A program from crates.io, pinned.
+/// A program from the Rust registry, pinned.
 pub(crate) struct Tool {
     /// Its crate.
     package: &'static str,
