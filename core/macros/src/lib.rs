@@ -18,17 +18,30 @@ use proc_macro::TokenStream;
 
 /// A statement whose parameters are the variables it names.
 ///
-/// ```ignore
+/// ```
+/// # use pgspan::sql;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let example = tests::example().await?;
+/// # let db = pgspan_server::connect(example.url()).await?;
+/// # let mut session = db.session().await?;
 /// let (a, b) = (1_i64, 2_i64);
-/// let total: Sum = session.fetch_one(sql!("SELECT {a} + {b} AS sum")).await?;
+/// let total: i64 = session.fetch_one(sql!("SELECT {a} + {b} AS sum")).await?;
+/// assert_eq!(total, 3);
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// A name in braces becomes a parameter (`$1`, `$2`, …; one per distinct name, numbered by first appearance),
 /// and the variable of that name its value. Values never become part of the text, so there is nothing to
 /// quote. A value that isn't a variable is named, as in `format!`:
 ///
-/// ```ignore
-/// sql!("INSERT INTO users(name) VALUES ({name})", name = user.name)
+/// ```
+/// # use pgspan::sql;
+/// # struct User { name: &'static str }
+/// # let user = User { name: "Bob" };
+/// let insert = sql!("INSERT INTO users(name) VALUES ({name})", name = user.name);
+/// assert_eq!(insert.text(), "INSERT INTO users(name) VALUES ($1)");
 /// ```
 ///
 /// The macro yields a `pgspan::Sql` that borrows the values: to keep it in a variable, keep computed values in
@@ -57,7 +70,8 @@ pub fn sql(input: TokenStream) -> TokenStream {
 
 /// Reads a struct from a row, by the names of its columns.
 ///
-/// ```ignore
+/// ```
+/// # use pgspan::{FromRow, sql};
 /// #[derive(FromRow)]
 /// struct User {
 ///     id: i64,
@@ -65,7 +79,15 @@ pub fn sql(input: TokenStream) -> TokenStream {
 ///     name: Option<String>,
 /// }
 ///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let example = tests::example().await?;
+/// # let db = pgspan_server::connect(example.url()).await?;
+/// # let mut session = db.session().await?;
 /// let users: Vec<User> = session.fetch_all(sql!("SELECT id, name AS \"full name\" FROM users")).await?;
+/// assert_eq!((users[0].id, users[0].name.as_deref()), (1, Some("Ada")));
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// Every field is a column of that name (`r#type` is the column `type`), in whatever order the statement returns
@@ -91,18 +113,28 @@ pub fn from_row(input: TokenStream) -> TokenStream {
 
 /// Lets a field-less enum stand for a PostgreSQL enum.
 ///
-/// ```ignore
-/// #[derive(Debug, Clone, Copy, pgspan::Enum)]
+/// ```
+/// # use pgspan::sql;
+/// #[derive(Debug, Clone, Copy, PartialEq, pgspan::Enum)]
 /// enum Mood {
 ///     Happy,
 ///     VeryHappy, // very_happy
-///     #[pgspan(rename = "so-so")]
-///     Neutral,
+///     #[pgspan(rename = "sad")]
+///     Blue,
 /// }
 ///
-/// // CREATE TYPE mood AS ENUM ('happy', 'very_happy', 'so-so')
-/// tx.execute(sql!("INSERT INTO diary(mood) VALUES ({mood})")).await?;
-/// let (id, mood): (i64, Mood) = session.fetch_one(sql!("SELECT id, mood::text FROM diary")).await?;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let example = tests::example().await?;
+/// # let db = pgspan_server::connect(example.url()).await?;
+/// # let mut session = db.session().await?;
+/// // CREATE TYPE mood AS ENUM ('happy', 'very_happy', 'sad')
+/// let mood = Mood::Blue;
+/// session.execute(sql!("INSERT INTO people(name, mood) VALUES ('Bob', {mood})")).await?;
+/// let bob: Mood = session.fetch_one(sql!("SELECT mood::text FROM people WHERE name = 'Bob'")).await?;
+/// assert_eq!(bob, Mood::Blue);
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// The value travels as text. As a parameter its type is left open, so PostgreSQL takes that of the column; where
@@ -128,20 +160,28 @@ pub fn enumeration(input: TokenStream) -> TokenStream {
 
 /// Lets a struct stand for a PostgreSQL composite (row) type.
 ///
-/// ```ignore
-/// #[derive(Debug, Serialize, Deserialize, pgspan::Composite)]
+/// ```
+/// # use pgspan::{FromRow, sql};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Debug, PartialEq, Serialize, Deserialize, pgspan::Composite)]
 /// struct Address { street: String, city: Option<String> }
 ///
-/// // CREATE TYPE address AS (street text, city text)
-/// tx.execute(sql!(
-///     "INSERT INTO customers(address) VALUES (jsonb_populate_record(NULL::address, {address}))"
-/// )).await?;
-///
 /// #[derive(FromRow)]
-/// struct Customer { id: i64, address: Address }
+/// struct Person { name: String, home: Address }
 ///
-/// let customer: Customer =
-///     session.fetch_one(sql!("SELECT id, to_jsonb(address) AS address FROM customers")).await?;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let example = tests::example().await?;
+/// # let db = pgspan_server::connect(example.url()).await?;
+/// # let mut session = db.session().await?;
+/// // CREATE TYPE address AS (street text, city text)
+/// let home = Address { street: "Broadway".into(), city: None };
+/// session.execute(sql!("UPDATE people SET home = jsonb_populate_record(NULL::address, {home})")).await?;
+///
+/// let person: Person = session.fetch_one(sql!("SELECT name, to_jsonb(home) AS home FROM people")).await?;
+/// assert_eq!((person.name.as_str(), person.home), ("Ada", home));
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// The value travels as `jsonb`, so the fields are named and converted by serde (its `rename` and the like
