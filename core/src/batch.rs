@@ -44,8 +44,8 @@ impl<'s, 'q> Batch<'s, 'q> {
         Batch { session, depth, statements, atomic: false }
     }
 
-    /// Makes the batch one transaction: BEGIN, the statements and COMMIT in one round trip. In a transaction's batch it
-    /// is one already, and nothing changes.
+    /// Makes the batch one transaction: BEGIN, the statements and COMMIT in one round trip; a single statement is one by
+    /// itself, and is sent alone. In a transaction's batch it is one already, and nothing changes.
     pub fn atomic(mut self) -> Batch<'s, 'q> {
         self.atomic = self.depth == 0;
         self
@@ -198,10 +198,10 @@ impl Session {
 
     /// BEGIN, the statements and COMMIT in one flight.
     async fn one_flight(&mut self, statements: &[Sql<'_>]) -> Result<Results> {
-        if statements.is_empty() {
-            return Ok(Results(Vec::new()));
-        }
         self.settle(0);
+        if statements.len() <= 1 && self.db.settings().transaction_limits().is_empty() {
+            return self.pipelined(0, statements).await; // a statement by itself is a transaction
+        }
         self.account.blocks.push(Block::new(Start::Begin(TransactionOptions::new())));
         let opening = match self.prepare(1, statements) {
             Ok(opening) => opening,

@@ -29,6 +29,10 @@ pub struct Settings {
     /// How many connections single statements share. 0: each takes one of its own. Default 2: one while the other is
     /// replaced.
     pub shared: usize,
+    /// Whether statements written with [`sql!`](crate::sql) are prepared on the connections that are kept, so that the
+    /// server reads and plans each once. Default: no, which is right everywhere; behind a transaction pooler it is refused,
+    /// since there the next statement may meet another server connection. Worth a quarter of the speed of small statements.
+    pub prepare: bool,
     /// What happens to a clean connection before it is given back. Default: nothing.
     pub recycle: Recycle,
 }
@@ -62,6 +66,7 @@ impl Default for Settings {
             idle_in_transaction_timeout: Duration::from_secs(10),
             pooler: None,
             shared: 2,
+            prepare: false,
             recycle: Recycle::Clean,
         }
     }
@@ -73,7 +78,7 @@ const GRACE: Duration = Duration::from_millis(500);
 impl Settings {
     /// Reads the settings by name, say from the environment: `ACQUIRE_TIMEOUT_MS`, `STATEMENT_TIMEOUT_MS`,
     /// `LOCK_TIMEOUT_MS`, `IDLE_IN_TRANSACTION_TIMEOUT_MS`, `DATABASE_POOLER` (`none` or `transaction`),
-    /// `DATABASE_SHARED`, `DATABASE_RECYCLE` (`clean` or `discard-all`). What is not set has its default.
+    /// `DATABASE_SHARED`, `DATABASE_PREPARE` (`true` or `false`), `DATABASE_RECYCLE` (`clean` or `discard-all`). What is not set has its default.
     ///
     /// # Errors
     ///
@@ -93,6 +98,7 @@ impl Settings {
                 default.pooler,
             ),
             shared: read.number("DATABASE_SHARED", 64).unwrap_or(default.shared),
+            prepare: read.one_of("DATABASE_PREPARE", &[("true", true), ("false", false)], default.prepare),
             recycle: read.one_of(
                 "DATABASE_RECYCLE",
                 &[("clean", Recycle::Clean), ("discard-all", Recycle::DiscardAll)],
@@ -101,6 +107,9 @@ impl Settings {
         };
         if settings.recycle == Recycle::DiscardAll && settings.pooler.is_some() {
             read.fault("DATABASE_RECYCLE: discard-all has no meaning behind a transaction pooler");
+        }
+        if settings.prepare && settings.pooler.is_some() {
+            read.fault("DATABASE_PREPARE: nothing can be prepared behind a transaction pooler");
         }
         if settings.lock_timeout > settings.statement_timeout {
             read.fault(
@@ -125,6 +134,11 @@ impl Settings {
                 self.idle_in_transaction_timeout.as_millis(),
             )
         })
+    }
+
+    /// Whether anything is prepared.
+    pub(crate) fn prepares(&self) -> bool {
+        self.prepare && self.pooler.is_none()
     }
 
     /// Our own deadline for one answer.
@@ -520,6 +534,12 @@ mod tests {
         let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(faults.len(), 3, "{text:?}");
         assert!(text[1].contains("none or transaction"), "{text:?}");
+        let faults = Settings::read(|name| match name {
+            "DATABASE_POOLER" => Some("transaction".into()),
+            "DATABASE_PREPARE" => Some("true".into()),
+            _ => None,
+        });
+        assert!(faults.unwrap_err()[0].to_string().starts_with("DATABASE_PREPARE: "));
         assert_eq!(Settings::read(|_| None).unwrap(), Settings::default());
     }
 }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, Client, Connection, Notification};
 
 use crate::error::{Error, Result};
+use crate::prepared::Prepared;
 
 /// Where connections come from, and how to wait.
 ///
@@ -41,6 +42,13 @@ pub trait Driver: Send + Sync + 'static {
     /// Why the server did not let a connection in, for a driver that gives connections out before their login was
     /// answered. If this is `Some`, nothing that was sent on it ran. Other drivers leave it as it is.
     fn refusal(&self, connection: &Self::Connection) -> Option<Error> {
+        let _ = connection;
+        None
+    }
+
+    /// What is prepared on a connection, kept with it for as long as it lives; without it nothing is prepared on the driver's
+    /// connections.
+    fn prepared<'c>(&self, connection: &'c Self::Connection) -> Option<&'c Prepared> {
         let _ = connection;
         None
     }
@@ -134,6 +142,7 @@ pub(crate) trait Port: Send + Sync {
 pub(crate) trait Lease: Send + Sync {
     fn client(&self) -> &Client;
     fn refusal(&self) -> Option<Error>;
+    fn prepared(&self) -> Option<&Prepared>;
     fn recycle(self: Box<Self>);
 }
 
@@ -174,6 +183,10 @@ impl<D: Driver> Lease for Leased<D> {
 
     fn refusal(&self) -> Option<Error> {
         self.driver.refusal(&self.connection)
+    }
+
+    fn prepared(&self) -> Option<&Prepared> {
+        self.driver.prepared(&self.connection)
     }
 
     fn recycle(self: Box<Self>) {

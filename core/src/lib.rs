@@ -58,6 +58,7 @@ pub mod driver;
 mod error;
 mod listen;
 mod param;
+mod prepared;
 mod retry;
 mod row;
 mod session;
@@ -79,6 +80,7 @@ pub use param::{ArrayElement, Bound, Json, Param, bind};
 pub use param::{Bind, expect_param};
 #[doc(no_inline)]
 pub use pgspan_macros::{Composite, Enum, FromRow, sql};
+pub use prepared::Prepared;
 pub use retry::Retry;
 pub use row::{ColumnIndex, FromColumn, FromRow, Row};
 pub use session::{Rows, Session, Statements};

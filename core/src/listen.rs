@@ -89,8 +89,9 @@ impl Listener {
         let late = |_| Error::unavailable("no connection was opened in time");
         let dial = self.db.within(self.db.settings().acquire_timeout, self.db.port().dial());
         let dialled = dial.await.map_err(late)??;
-        let listen =
-            self.db.within(self.db.settings().statement_deadline(), perform(&dialled.client, &self.listen));
+        let listen = self
+            .db
+            .within(self.db.settings().statement_deadline(), perform(&dialled.client, None, &self.listen));
         listen.await.map_err(late)?.map_err(|error| Error::answer(error, Stake::Nothing))?;
         Ok(dialled)
     }

@@ -13,6 +13,8 @@ use crate::param::{Bound, Param, bind};
 #[derive(Clone)]
 pub struct Sql<'a> {
     text: Cow<'a, str>,
+    /// The text again, where it is part of the program.
+    fixed: Option<&'static str>,
     params: Vec<Bound<'a>>,
     reads: bool,
 }
@@ -35,18 +37,19 @@ impl<'a> Sql<'a> {
     /// assert_eq!(query.text(), r#"SELECT id, name FROM users WHERE name = $1 ORDER BY "id" DESC"#);
     /// ```
     pub fn new(text: impl Into<Cow<'a, str>>) -> Sql<'a> {
-        Sql { text: text.into(), params: Vec::new(), reads: false }
+        Sql { text: text.into(), fixed: None, params: Vec::new(), reads: false }
     }
 
     /// What [`sql!`](crate::sql) expands to.
     #[doc(hidden)]
     pub fn from_macro(text: &'static str, params: Vec<Bound<'a>>) -> Sql<'a> {
-        Sql { text: Cow::Borrowed(text), params, reads: false }
+        Sql { text: Cow::Borrowed(text), fixed: Some(text), params, reads: false }
     }
 
     /// Appends text as it is. Never give it what a user typed: that is [`bind`](Sql::bind)'s.
     #[must_use]
     pub fn push(mut self, text: &str) -> Sql<'a> {
+        self.fixed = None;
         self.text.to_mut().push_str(text);
         self
     }
@@ -79,6 +82,10 @@ impl<'a> Sql<'a> {
     /// The text as PostgreSQL gets it, with `$1`, `$2`, …
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    pub(crate) fn fixed_text(&self) -> Option<&'static str> {
+        self.fixed
     }
 
     pub(crate) fn params(&self) -> &[Bound<'a>] {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
 use pgspan::driver::Dialled;
-use pgspan::{ConnectionUrl, Error, Result, Settings};
+use pgspan::{ConnectionUrl, Error, Prepared, Result, Settings};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
@@ -190,6 +190,10 @@ impl pgspan::Driver for Driver {
         if let Some(mut object) = connection.object.take() {
             object.returned = Instant::now();
         }
+    }
+
+    fn prepared<'c>(&self, connection: &'c Connection) -> Option<&'c Prepared> {
+        connection.object.as_ref().map(|object| &object.prepared)
     }
 
     async fn dial(&self) -> Result<Dialled> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
 use pgspan::driver::Dialled;
-use pgspan::{Error, Result};
+use pgspan::{Error, Prepared, Result};
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
@@ -35,6 +35,7 @@ pub(crate) struct Opener {
 pub(crate) struct Pooled {
     /// Dropping it ends the connection at once.
     pub(crate) client: ClientWrapper,
+    pub(crate) prepared: Prepared,
     /// For the cancel request at its end.
     pub(crate) dialler: Dialler,
     pub(crate) returned: Instant,
@@ -134,7 +135,8 @@ impl Manager for Opener {
         let now = Instant::now();
         let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
         let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
-        Ok(Pooled { client, dialler, returned: now, counters, expires: now + lifetime })
+        let prepared = Prepared::default();
+        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + lifetime })
     }
 
     async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<Error> {

@@ -9,6 +9,7 @@ use pgspan::{ConnectionUrl, Error, Kind};
 
 use crate::PoolSettings;
 use crate::logs::{Filter, Format};
+use crate::numbers::Numbers;
 use crate::serve::{Address, NotAnAddress, Options};
 
 mod arguments;
@@ -30,6 +31,9 @@ pub struct Settings {
     pub api_token: Option<String>,
     /// Whether everyone may write.
     pub allow_anonymous_writes: bool,
+    /// Threads that serve. One less than the machine has cores, and at least one: the last core is for what else must run,
+    /// the system's network above all, and PostgreSQL where it is on the same machine.
+    pub worker_threads: usize,
     /// How long a request may take. 10 s: longer than any statement may.
     pub request_timeout: Duration,
     /// The HTTP server's limits.
@@ -59,6 +63,10 @@ impl Arguments {
         let limits = keep(pgspan::Settings::read(|name| self.find(name)), &mut faults);
         let pool = keep(PoolSettings::read(|name| self.find(name)), &mut faults);
         let server = keep(Options::read(|name| self.find(name)), &mut faults);
+        let mut numbers = Numbers { lookup: |name: &str| self.find(name), faults: Vec::new() };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let worker_threads = numbers.size("WORKER_THREADS", cores.saturating_sub(1).max(1), 1..=1024);
+        let worker_threads = keep(numbers.check(worker_threads), &mut faults);
         let mut read = Read { arguments: self, faults: &mut faults };
         let listen = read.parse("LISTEN_ADDR", "127.0.0.1:8080", &NotAnAddress.to_string());
         let http2 = read.parse("HTTP2", "false", "must be true or false");
@@ -102,6 +110,7 @@ impl Arguments {
                 limits: limits?,
                 pool: pool?,
                 api_token,
+                worker_threads: worker_threads?,
                 allow_anonymous_writes: allow_anonymous_writes?,
                 request_timeout: Duration::from_millis(millis?.into()),
                 server: Options { http2: http2?, ..server? },

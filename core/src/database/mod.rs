@@ -194,7 +194,7 @@ impl Database {
     async fn outcome(&self, sql: Sql<'_>) -> Result<Outcome> {
         self.check_open()?;
         match self.inner.shared.is_empty() {
-            true => self.session().await?.statement(0, &sql).await,
+            true => Box::pin(async { self.session().await?.statement(0, &sql).await }).await,
             false => {
                 let outcome = self.inner.shared.statement(self, &sql).await;
                 if self.check_open().is_err() {

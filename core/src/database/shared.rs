@@ -11,7 +11,8 @@ use tokio_postgres::Client;
 use super::Database;
 use crate::deadline::Elapsed;
 use crate::error::{Error, Kind, Result, must_not_be_reused};
-use crate::session::pipeline::{Outcome, perform};
+use crate::prepared::Prepared;
+use crate::session::pipeline::{Outcome, is_stale, perform};
 use crate::session::stake;
 use crate::sql::{Effect, Sql};
 
@@ -24,6 +25,7 @@ pub(super) struct Shared {
 
 struct Connection {
     client: Client,
+    prepared: Prepared,
     in_flight: AtomicUsize,
     /// Gets no new statement: a deadline passed on it, or its server is leaving.
     avoided: AtomicBool,
@@ -49,11 +51,22 @@ impl Shared {
                 "this statement changes the session's state, and a shared connection is no one's session: use db.session()",
             ));
         }
-        let connection = self.connection(db).await?;
+        let connection = match self.at_hand() {
+            Some(connection) => connection,
+            None => Box::pin(self.connection(db)).await?, // rare, and large
+        };
         db.check_deadline()?;
         let stake = stake(0, sql);
         let _in_flight = InFlight::count(&connection);
-        match db.flight(db.settings().statement_deadline(), perform(&connection.client, sql)).await {
+        let prepared = db.settings().prepares().then_some(&connection.prepared);
+        let limit = db.settings().statement_deadline();
+        let answer = match db.flight(limit, perform(&connection.client, prepared, sql)).await {
+            Ok(Err(error)) if prepared.is_some() && is_stale(&error) => {
+                Box::pin(db.flight(limit, perform(&connection.client, None, sql))).await
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(error)) => {
                 if error.code().is_some_and(must_not_be_reused) {
@@ -68,15 +81,18 @@ impl Shared {
         }
     }
 
-    /// The least loaded connection; another is opened while all are busy and there may be more.
+    /// The least loaded connection, if it is idle or there may be no other.
+    fn at_hand(&self) -> Option<Arc<Connection>> {
+        let (least, may_open) = self.least_loaded();
+        least.filter(|least| !may_open || least.in_flight.load(Ordering::Relaxed) == 0)
+    }
+
+    /// One is opened, or the least loaded taken where someone else does that.
     async fn connection(&self, db: &Database) -> Result<Arc<Connection>> {
         let until = db.port().now().saturating_add(db.settings().acquire_timeout);
         let left = || until.saturating_sub(db.port().now());
-        let (least, may_open) = self.least_loaded();
-        let busy = least.as_ref().is_none_or(|least| least.in_flight.load(Ordering::Relaxed) > 0);
         // held until the new connection is in the list
-        let _dialling = match (least, self.dialling.try_lock()) {
-            (Some(least), _) if !busy || !may_open => return Ok(least),
+        let _dialling = match (self.least_loaded().0, self.dialling.try_lock()) {
             (Some(least), Err(_)) => return Ok(least),
             (_, Ok(dialling)) => dialling,
             (None, Err(_)) => {
@@ -96,6 +112,7 @@ impl Shared {
             (Ok(dialled), _) => {
                 let connection = Arc::new(Connection {
                     client: dialled.client,
+                    prepared: Prepared::default(),
                     in_flight: AtomicUsize::new(0),
                     avoided: AtomicBool::new(false),
                 });

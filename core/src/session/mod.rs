@@ -21,10 +21,11 @@ use crate::config::Recycle;
 use crate::database::Database;
 use crate::driver::Lease;
 use crate::error::{Answer as Verdict, Error, Kind, Result, Stake, must_not_be_reused};
+use crate::prepared::Prepared;
 use crate::row::FromRow;
 use crate::sql::{Effect, Sql};
 use crate::transaction::{Transaction, TransactionId, TransactionOptions};
-use pipeline::{Answer, Outcome, Pipeline, perform, send_and_forget};
+use pipeline::{Answer, Outcome, Pipeline, is_stale, perform, send_and_forget};
 
 /// A connection no one else uses, in autocommit: each statement is its own transaction unless you begin one.
 ///
@@ -112,6 +113,13 @@ impl Session {
         self.judge_opening(&opening, opened, Behind::of(answer.as_ref()))?;
         match answer {
             Some(Ok(outcome)) => Ok(outcome),
+            // it did not run, and outside a transaction nothing else is harmed: again, and prepared anew
+            Some(Err(error)) if depth == 0 && self.prepared().is_some() && is_stale(&error) => {
+                match self.flight(&[sql]).await?.answers.pop() {
+                    Some(answer) => answer.map_err(|error| self.judge(error, stake)),
+                    None => Err(Error::deadline(stake)),
+                }
+            }
             Some(Err(error)) => Err(self.judge(error, stake)),
             None => Err(Error::deadline(stake)),
         }
@@ -150,8 +158,8 @@ impl Session {
         self.account.unanswered += statements.len();
         self.account.mark_begun();
         let mut answers = Vec::with_capacity(statements.len());
-        let client = lease.client();
-        let sent = Pipeline::new(statements.iter().map(|sql| perform(client, sql)), &mut answers);
+        let (client, prepared) = (lease.client(), self.prepared());
+        let sent = Pipeline::new(statements.iter().map(|sql| perform(client, prepared, sql)), &mut answers);
         let _ = self.db.flight(self.db.settings().statement_deadline(), sent).await;
         self.account.unanswered -= answers.len();
         Ok(Flight { answers })
@@ -238,6 +246,11 @@ impl Session {
         self.lease.as_ref().and_then(|lease| lease.refusal())
     }
 
+    /// Where statements are kept prepared, if they are to be.
+    fn prepared(&self) -> Option<&Prepared> {
+        self.lease.as_ref().filter(|_| self.db.settings().prepares())?.prepared()
+    }
+
     pub(crate) fn client(&self) -> Option<&Client> {
         self.lease.as_ref().map(|lease| lease.client())
     }
@@ -289,6 +302,7 @@ impl Drop for Session {
             return;
         }
         if self.db.settings().recycle == Recycle::DiscardAll {
+            lease.prepared().into_iter().for_each(Prepared::clear);
             send_and_forget(lease.client(), "DISCARD ALL");
         }
         lease.recycle();

@@ -6,9 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::TryStreamExt;
-use futures_util::future::{MaybeDone, maybe_done};
-use tokio_postgres::{Client, Row};
+use futures_util::future::{MaybeDone, join, maybe_done};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row, RowStream};
 
+use crate::param::Bound;
+use crate::prepared::{Claim, Prepared, Way};
 use crate::sql::Sql;
 
 /// What PostgreSQL answered to a statement.
@@ -22,10 +26,47 @@ pub(crate) type Answer = Result<Outcome, tokio_postgres::Error>;
 
 /// Sends a statement with its first poll, and reads all of its answer.
 ///
-/// The unnamed statement with known parameter types: one round trip, nothing left behind on the server.
-pub(crate) async fn perform(client: &Client, sql: &Sql<'_>) -> Answer {
+/// The unnamed statement with known parameter types: one round trip, nothing left behind on the server. Or a prepared one,
+/// where there is a place to keep it: prepared in the same flight the first time, and bound from then on.
+pub(crate) async fn perform(client: &Client, prepared: Option<&Prepared>, sql: &Sql<'_>) -> Answer {
+    let Some(prepared) = prepared else { return typed(client, sql).await };
+    match prepared.way(sql) {
+        Way::Typed => typed(client, sql).await,
+        Way::First(claim) => Box::pin(first(client, claim, sql)).await, // rare, and large
+        Way::Prepared(statement) => {
+            let params = sql.params().iter().map(Bound::value);
+            let answer = match client.query_raw(&statement, params).await {
+                Ok(stream) => collect(stream).await,
+                Err(error) => Err(error),
+            };
+            if answer.as_ref().is_err_and(is_stale) {
+                prepared.forget(sql);
+            }
+            answer
+        }
+    }
+}
+
+async fn first(client: &Client, claim: Claim<'_>, sql: &Sql<'_>) -> Answer {
+    let types: Vec<Type> = sql.params().iter().map(|param| param.ty().clone()).collect();
+    let (answer, statement) = join(typed(client, sql), client.prepare_typed(sql.text(), &types)).await;
+    claim.enter(statement);
+    answer
+}
+
+/// Whether a prepared statement can't be used any more: the server has none of that name, or what it gives would have other
+/// columns than before. Nothing of it ran.
+pub(crate) fn is_stale(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED))
+}
+
+async fn typed(client: &Client, sql: &Sql<'_>) -> Answer {
     let params = sql.params().iter().map(|param| (param.value(), param.ty().clone()));
-    let mut stream = std::pin::pin!(client.query_typed_raw(sql.text(), params).await?);
+    collect(client.query_typed_raw(sql.text(), params).await?).await
+}
+
+async fn collect(stream: RowStream) -> Answer {
+    let mut stream = std::pin::pin!(stream);
     let mut rows = Vec::new();
     while let Some(row) = stream.try_next().await? {
         rows.push(row);
@@ -36,7 +77,7 @@ pub(crate) async fn perform(client: &Client, sql: &Sql<'_>) -> Answer {
 /// Sends a statement in one poll and does not wait for its answer, which the connection reads and drops.
 pub(crate) fn send_and_forget(client: &Client, text: &str) {
     let sql = Sql::new(text);
-    let mut sent = std::pin::pin!(perform(client, &sql));
+    let mut sent = std::pin::pin!(typed(client, &sql));
     let _ = sent.as_mut().poll(&mut Context::from_waker(futures_util::task::noop_waker_ref()));
 }
 

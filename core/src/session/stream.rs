@@ -116,7 +116,7 @@ impl Session {
         let client = lease.client();
         let mut opened = Vec::with_capacity(opening.len());
         let sent = join(
-            Pipeline::new(opening.iter().map(|sql| perform(client, sql)), &mut opened),
+            Pipeline::new(opening.iter().map(|sql| perform(client, None, sql)), &mut opened),
             start(client, sql),
         );
         let answer = self.db.flight(self.db.settings().statement_deadline(), sent).await;

@@ -220,8 +220,34 @@ fn a_connection_that_was_lost_behind_the_error_is_not_used_to_try_again() {
     });
     let db = bed.db.clone();
     let error =
-        bed.run(async { db.session().await?.batch(["UPDATE t SET x = 1"]).atomic().await }).unwrap_err();
+        bed.run(async { db.session().await?.batch(["UPDATE t SET x = 1"; 2]).atomic().await }).unwrap_err();
     assert!(error.is_serialization_failure(), "{error}");
     bed.the_next_session_works();
     assert_eq!(bed.connection(0).recycled, 0);
+}
+
+#[test]
+fn an_atomic_batch_of_one_statement_is_that_statement_unless_limits_must_travel_with_it() {
+    let mut bed = Bed::new(|_| Reply::affected(1));
+    let db = bed.db.clone();
+    bed.run(async { db.session().await?.batch(["UPDATE t SET x = 1"]).atomic().await }).unwrap();
+    assert_eq!(bed.driver.statements(), ["UPDATE t SET x = 1"]);
+
+    let settings = pgspan::Settings::read(|name| (name == "DATABASE_POOLER").then(|| "transaction".into()));
+    let mut bed = Bed::with(settings.unwrap(), |_| Reply::affected(1));
+    let db = bed.db.clone();
+    bed.run(async { db.session().await?.batch(["UPDATE t SET x = 1"]).atomic().await }).unwrap();
+    let sent = bed.driver.statements();
+    assert!(sent.len() > 3 && sent[0] == "BEGIN" && sent.last().unwrap() == "COMMIT", "{sent:?}");
+}
+
+/// As with a batch of several: it may be committed.
+#[test]
+fn an_atomic_batch_of_one_statement_that_is_not_answered_is_an_unknown_outcome() {
+    let mut bed = Bed::new(|_| Reply::close());
+    let db = bed.db.clone();
+    let error =
+        bed.run(async { db.session().await?.batch(["UPDATE t SET x = 1"]).atomic().await }).unwrap_err();
+    assert!(error.is_outcome_unknown() && !error.is_retryable(), "{error}");
+    bed.the_next_session_works();
 }

@@ -60,7 +60,7 @@ fn a_commit_without_an_answer_is_an_unknown_outcome() {
         bed.run(async {
             let mut session = db.session().await.unwrap();
             let error = match batch {
-                true => session.batch([SLOW]).atomic().await.unwrap_err(),
+                true => session.batch([SLOW; 2]).atomic().await.unwrap_err(),
                 false => {
                     let mut tx = session.transaction();
                     tx.execute(SLOW).await.unwrap();

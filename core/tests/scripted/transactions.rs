@@ -319,7 +319,7 @@ fn a_begin_that_failed_before_a_statement_that_did_not_leaves_the_outcome_unknow
         drop(session);
 
         let mut session = db.session().await.unwrap();
-        let error = session.batch([INSERT]).atomic().await.unwrap_err();
+        let error = session.batch([INSERT; 2]).atomic().await.unwrap_err();
         assert_eq!(error.kind(), Kind::OutcomeUnknown);
     });
     assert!(bed.connection(0).ended && bed.connection(1).ended);

@@ -147,6 +147,8 @@ arguments! {
     database_pooler "DATABASE_POOLER" "POOLER";
     /// Connections that single statements share; 0: none [default: 2]
     database_shared "DATABASE_SHARED" "NUMBER";
+    /// Whether statements are prepared on the connections that are kept: true or false [default: false]
+    database_prepare "DATABASE_PREPARE" "BOOLEAN";
     /// What happens to a clean connection before it is given back: clean (nothing) or discard-all [default: clean]
     database_recycle "DATABASE_RECYCLE" "HOW";
     /// The bearer token that writes need, at least 16 characters. Without it writes are refused
@@ -175,6 +177,8 @@ arguments! {
     lock_timeout_ms "LOCK_TIMEOUT_MS" "MS";
     /// An open transaction between two statements [default: 10000]
     idle_in_transaction_timeout_ms "IDLE_IN_TRANSACTION_TIMEOUT_MS" "MS";
+    /// Threads that serve [default: one less than there are cores, and at least one]
+    worker_threads "WORKER_THREADS" "NUMBER";
     /// One request, its body included [default: 10000]
     request_timeout_ms "REQUEST_TIMEOUT_MS" "MS";
     /// From one answer to the end of the next request's headers [default: 10000]

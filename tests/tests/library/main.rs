@@ -9,6 +9,7 @@ mod derived;
 mod listen;
 mod model;
 mod pool;
+mod prepared;
 mod round_trips;
 mod rows;
 mod shared;
