@@ -84,6 +84,7 @@ pub mod metrics;
 pub mod migrate;
 mod numbers;
 mod opener;
+mod patience;
 mod pool;
 mod queue;
 mod random;

@@ -1,4 +1,4 @@
-//! Structured logs: one line a request, and never a value, whatever the filter says.
+//! Structured logs, which never hold a value, whatever the filter says.
 
 use std::fmt;
 use std::io;
@@ -6,9 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Instant;
 
-use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::{Next, from_fn};
+use axum::extract::Request;
 use axum::response::Response;
 use http::Method;
 use tracing::level_filters::LevelFilter;
@@ -118,36 +116,27 @@ fn holds_no_value(metadata: &Metadata<'_>) -> bool {
     !matches!(module, "tokio_postgres" | "postgres_protocol") || *metadata.level() <= LevelFilter::WARN
 }
 
-/// Lets the log know which route a request took.
-pub(crate) fn with_path(router: Router) -> Router {
-    router.layer(from_fn(async |request: Request, next: Next| {
-        let path = request.extensions().get::<MatchedPath>().cloned();
-        let mut response = next.run(request).await;
-        if let Some(path) = path {
-            response.extensions_mut().insert(path);
-        }
-        response
-    }))
-}
-
-/// The line of one request.
+/// The line of one request, at DEBUG: what goes wrong has a line of its own already, and all else the metrics count.
+/// `info,pgspan_server::request=debug` asks for it.
 pub(crate) struct Line(Option<(Method, Instant)>);
 
 impl Line {
     pub(crate) fn begin(request: &Request) -> Line {
-        Line(tracing::enabled!(Level::INFO).then(|| (request.method().clone(), Instant::now())))
+        let wanted = tracing::enabled!(target: REQUESTS, Level::DEBUG);
+        Line(wanted.then(|| (request.method().clone(), Instant::now())))
     }
 
     /// Logs it. The route is shown and not the path, which is the caller's.
-    pub(crate) fn end(self, response: &Response) {
+    pub(crate) fn end(self, route: &str, response: &Response) {
         let Some((method, started)) = self.0 else { return };
-        let path = response.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
         let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
         let status = response.status().as_u16();
         let ms = started.elapsed().as_micros() as f64 / 1000.0;
-        tracing::info!(%method, path, status, ms, request_id = id, "request");
+        tracing::debug!(target: REQUESTS, %method, path = route, status, ms, request_id = id, "request");
     }
 }
+
+const REQUESTS: &str = "pgspan_server::request";
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use pgspan::Error;
 use pgspan_app::{Options, Writes};
 use pgspan_server::check::{self, Finding};
@@ -14,8 +15,12 @@ use pgspan_server::settings::{Arguments, Cli, Command, Settings};
 use pgspan_server::{Driver, logs, migrate, serve};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A request allocates some fifty times, which costs half of what it does with the system's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const FAILED: u8 = 1;
 const BAD_SETTINGS: u8 = 2;
@@ -25,35 +30,36 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse_arguments(&error),
     };
-    let runtime = match Runtime::new() {
+    match cli.command {
+        Command::Serve(arguments) => match settings(&arguments) {
+            Ok((settings, writes)) => run(settings.worker_threads, run_server(&arguments, settings, writes)),
+            Err(faults) => fail(BAD_SETTINGS, &faults),
+        },
+        Command::Check(arguments) => run(1, check_all(&arguments)),
+        Command::Generate { what } => match what.write(&mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILED, &[error]),
+        },
+        Command::Migrate { database, status } => match database.url() {
+            Ok(url) if status => run(1, show_status(&url)),
+            Ok(url) => run(1, run_migrations(&url)),
+            Err(fault) => fail(BAD_SETTINGS, &[fault]),
+        },
+        _ => fail(FAILED, &["this command is not known"]),
+    }
+}
+
+fn run(threads: usize, program: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = match Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(FAILED, &[format!("the runtime can't start: {error}")]),
     };
-    let code = runtime.block_on(async {
-        match cli.command {
-            Command::Serve(arguments) => run_server(&arguments).await,
-            Command::Check(arguments) => check_all(&arguments).await,
-            Command::Generate { what } => match what.write(&mut std::io::stdout()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(FAILED, &[error]),
-            },
-            Command::Migrate { database, status } => match database.url() {
-                Ok(url) if status => show_status(&url).await,
-                Ok(url) => run_migrations(&url).await,
-                Err(fault) => fail(BAD_SETTINGS, &[fault]),
-            },
-            _ => fail(FAILED, &["this command is not known"]),
-        }
-    });
+    let code = runtime.block_on(program);
     runtime.shutdown_background();
     code
 }
 
-async fn run_server(arguments: &Arguments) -> ExitCode {
-    let (settings, writes) = match settings(arguments) {
-        Ok(settings) => settings,
-        Err(faults) => return fail(BAD_SETTINGS, &faults),
-    };
+async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes) -> ExitCode {
     let refilter = match logs::init(settings.log_format, settings.log_filter) {
         Ok(refilter) => refilter,
         Err(error) => return fail(FAILED, &[error]),

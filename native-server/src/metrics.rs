@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::{Body, HttpBody, to_bytes};
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
@@ -32,6 +32,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::Driver;
+use crate::serve::Noted;
 
 /// The metrics of one server. Cheap to clone; hand one to [`Options::metrics`](crate::serve::Options::metrics).
 #[derive(Clone)]
@@ -115,9 +116,9 @@ impl Measured {
         Measured { metrics, method: known(request.method()), started: Instant::now() }
     }
 
-    pub(crate) async fn end(self, response: Response) -> Response {
+    pub(crate) async fn end(self, route: Noted, response: Response) -> Response {
         let Inner { requests, durations, sqlstates, .. } = &*self.metrics.0;
-        let path = response.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+        let path = route.as_str().to_owned();
         let status = response.status().as_u16();
         durations.get_or_create(&Route { path: path.clone() }).observe(self.started.elapsed().as_secs_f64());
         requests.get_or_create(&Answered { method: self.method, path, status }).inc();

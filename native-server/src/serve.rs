@@ -1,48 +1,49 @@
-//! An HTTP server for an axum router: limits, a task for each request, and an orderly end.
+//! An HTTP server for an axum router: limits, requests that run to their end, and an orderly end of its own.
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::HeaderValue;
 use hyper::body::Incoming;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::logs;
 use crate::metrics::{Measured, Metrics};
+use answering::Answering;
 use leaving::Leaving;
 use listener::Stream;
 use protocol::Protocol;
 
+mod answering;
 mod leaving;
 mod listener;
 mod options;
 mod problem;
 mod protocol;
+mod route;
 
 pub use listener::{Address, Listener, NotAnAddress};
 pub use options::Options;
 pub(crate) use problem::REQUEST_ID;
+pub(crate) use route::Noted;
 
 /// Serves `router` until `shutdown` is done, then lets what is under way finish.
 ///
 /// It believes no header about who the client is (`X-Forwarded-For`, `Forwarded`) and expects no PROXY protocol: nothing
 /// here depends on the client's address.
 ///
-/// A request runs in a task of its own: a client that hangs up does not cut a write in half, and a panic answers 500
+/// A request runs to its end though its client hangs up, so that no write is cut in half, and a panic answers 500
 /// (problem+json) and ends nothing else, where panics unwind. When `shutdown` is done the path of [`Options::readiness`]
 /// answers 503; [`Options::grace`] later no connection is accepted any more, idle ones are closed, and running requests
 /// have [`Options::drain`] to finish.
@@ -61,9 +62,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NotDrained> {
     let leaving = Leaving::default();
-    let router = leaving.guard(router, options.readiness);
     let requests = Requests {
-        router: logs::with_path(router).with_state(()),
+        router: route::around(router, &leaving, options.readiness).with_state(()),
         metrics: options.metrics.clone(),
         begun: None,
         running: TaskTracker::new(),
@@ -117,7 +117,7 @@ impl fmt::Display for NotDrained {
 
 impl Error for NotDrained {}
 
-/// Answers requests, each in a task of its own.
+/// Answers requests.
 #[derive(Clone)]
 struct Requests {
     router: Router,
@@ -133,37 +133,24 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Answering {
-        let request: Request = request.map(Body::new);
+        let mut request: Request = request.map(Body::new);
         if let Some(begun) = &self.begun {
             begun.store(true, Ordering::Relaxed);
         }
+        let route = Noted::default();
+        request.extensions_mut().insert(route.clone());
         let line = logs::Line::begin(&request);
         let measured = self.metrics.clone().map(|metrics| Measured::begin(metrics, &request));
         let id = problem::request_id(request.headers());
         let answer = tower_service::Service::call(&mut self.router.clone(), request);
-        let task = self.running.spawn(async move {
+        let answer = async move {
             let Ok(mut response) = answer.await;
             if let Some(measured) = measured {
-                response = measured.end(response).await;
+                response = measured.end(route.clone(), response).await;
             }
-            line.end(&response);
+            line.end(route.as_str(), &response);
             response
-        });
-        Answering { task, id }
-    }
-}
-
-/// Waits for a request's task. Dropping it leaves the task alone.
-struct Answering {
-    task: JoinHandle<Response>,
-    id: Option<HeaderValue>,
-}
-
-impl Future for Answering {
-    type Output = Result<Response, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answered = ready!(Pin::new(&mut self.task).poll(cx));
-        Poll::Ready(Ok(answered.unwrap_or_else(|_| problem::panicked(self.id.take()))))
+        };
+        Answering { answer: Some(Box::pin(self.running.track_future(answer))), id }
     }
 }

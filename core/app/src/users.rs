@@ -21,7 +21,10 @@ pub struct Page {
     pub next: Option<i64>,
 }
 
-/// Stores users in one transaction and one round trip; the answer is in the order of the names.
+/// Stores users, all or none, in one statement and one round trip; the answer is in the order of the names.
+///
+/// One statement for any number of names, rather than a transaction of as many: the server reads and plans it once.
+/// `unnest` gives an array's elements in their order (PostgreSQL documentation, 9.19), and so do the ids grow.
 ///
 /// # Errors
 ///
@@ -32,10 +35,11 @@ pub struct Page {
 ///
 /// All are stored or none.
 pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>> {
-    let inserts =
-        names.iter().map(|name| sql!("INSERT INTO users (name) VALUES ({name}) RETURNING id, name"));
-    let mut results = session.batch(inserts).atomic().await?;
-    (0..results.len()).map(|position| results.fetch_one(position)).collect()
+    let insert = sql!("INSERT INTO users (name) SELECT unnest({names}) RETURNING id, name");
+    // a batch, since behind a pooler the timeouts must travel with it
+    let mut users: Vec<User> = session.batch([insert]).atomic().await?.fetch_all(0)?;
+    users.sort_by_key(|user| user.id);
+    Ok(users)
 }
 
 /// Up to `limit` users with an id above `after`.

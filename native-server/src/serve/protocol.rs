@@ -30,6 +30,7 @@ impl Protocol {
     pub(super) fn new(options: &Options) -> Protocol {
         let mut one = http1::Builder::new();
         one.timer(TokioTimer::new())
+            .writev(false) // an answer is small: copying it costs less than writing it in pieces
             .header_read_timeout(options.header_timeout)
             .max_header_size(options.max_header_size)
             .max_headers(options.max_headers);

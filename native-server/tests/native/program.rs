@@ -244,7 +244,12 @@ async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> 
     let url = named(&bed.database().await?, "program ready");
     let port = free_port()?;
     let address = format!("127.0.0.1:{port}");
-    let environment = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("LOG_FORMAT", "json")];
+    let environment = [
+        ("DATABASE_URL", url.as_str()),
+        ("LISTEN_ADDR", &address),
+        ("LOG_FORMAT", "json"),
+        ("LOG_FILTER", "info,pgspan_server::request=debug"),
+    ];
     let log = tests::target_dir().join(format!("tests/program-ready-{}.log", std::process::id()));
     let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
     http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
@@ -474,7 +479,7 @@ async fn systemd_passes_the_socket_and_hears_of_the_start_and_sighup_changes_wha
         assert_eq!(hear(&socket).await?, "READY=1");
         assert_eq!(http::status(port, "/livez").await?, 200);
         let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).context("a pid")?;
-        std::fs::write(&filter, "info")?;
+        std::fs::write(&filter, "info,pgspan_server::request=debug")?;
         rustix::process::kill_process(pid, Signal::HUP)?;
         tokio::time::sleep(Duration::from_millis(300)).await;
         exchange(port, "GET /livez HTTP/1.1\r\nhost: a\r\nx-request-id: mine\r\nconnection: close\r\n\r\n")

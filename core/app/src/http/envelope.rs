@@ -1,13 +1,21 @@
 //! What every request and every answer has in common: an id, limits, a deadline, headers, and one way to fail.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::extract::{Request, State};
+use axum::body::Bytes;
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, Method};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
 use futures_util::FutureExt;
+use pgspan::Database;
+use tower_layer::{Layer, layer_fn};
+use tower_service::Service;
 use uuid::Uuid;
 
 use super::App;
@@ -20,40 +28,64 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const HEADERS_MOST: usize = 100;
 const HEADERS_BYTES: usize = 16 * 1024;
 
-pub(super) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let db = app.db.with_deadline(app.options.request_timeout);
-    let response = match refuse(&app, &request) {
-        Err(problem) => problem.into_response(),
-        Ok(()) => {
+/// Lays the envelope around every route of the application.
+pub(super) fn envelope(app: Arc<App>) -> impl Layer<Route, Service = Enveloped> + Clone {
+    layer_fn(move |route| Enveloped { app: app.clone(), route }) // not `from_fn`, which costs each request more
+}
+
+#[derive(Clone)]
+pub(super) struct Enveloped {
+    app: Arc<App>,
+    route: Route,
+}
+
+impl Service<Request> for Enveloped {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request>::poll_ready(&mut self.route, cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = request_id(request.headers());
+        let db = self.app.db.with_deadline(self.app.options.request_timeout);
+        let answer = refuse(&self.app, &request).map(|()| {
             request.extensions_mut().insert(db.clone());
-            // a panic of one request is an error of that request; where panics abort (a Worker), the host says so
-            match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-                Ok(response) => response,
-                Err(_) => Problem::internal("a handler panicked").into_response(),
-            }
-        }
-    };
-    let mut response = finish(response, id);
+            self.route.call(request)
+        });
+        Box::pin(async move {
+            let response = match answer {
+                Err(problem) => problem.into_response(),
+                // a panic of one request is an error of that request; where panics abort (a Worker), the host says so
+                Ok(answer) => match AssertUnwindSafe(answer).catch_unwind().await {
+                    Ok(Ok(response)) => response,
+                    Err(_) => Problem::internal("a handler panicked").into_response(),
+                },
+            };
+            Ok(finish(response, id, &db))
+        })
+    }
+}
+
+/// What every answer carries.
+fn finish(response: Response, id: HeaderValue, db: &Database) -> Response {
+    let mut response = seal(response, id);
     if let (round_trips @ 1.., waited) = db.round_trips() {
         let (millis, micros) = (waited.as_millis(), waited.subsec_micros() % 1000);
         let timing = format!("db;dur={millis}.{micros:03};desc=\"{round_trips} round trips\"");
-        response
-            .headers_mut()
-            .extend(HeaderValue::from_str(&timing).ok().map(|timing| (SERVER_TIMING, timing)));
+        let timing = HeaderValue::from_maybe_shared(Bytes::from(timing)).ok();
+        response.headers_mut().extend(timing.map(|timing| (SERVER_TIMING, timing)));
     }
     response
 }
 
-/// The envelope of answers that no handler is asked for.
-pub(super) async fn bare_envelope(request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    finish(next.run(request).await, id)
-}
-
-fn finish(response: Response, id: HeaderValue) -> Response {
+/// The same for an answer that no database was asked for.
+pub(super) fn seal(response: Response, id: HeaderValue) -> Response {
     let mut response = Problem::render(response, &id);
     let headers = response.headers_mut();
+    headers.reserve(4); // these, and the timing
     headers.insert(X_REQUEST_ID, id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -75,7 +107,7 @@ fn refuse(app: &App, request: &Request) -> Result<(), Problem> {
 }
 
 /// The caller's id if it is one, else a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let theirs = headers.get(X_REQUEST_ID).filter(|id| {
         let id = id.as_bytes();
         (1..=64).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')

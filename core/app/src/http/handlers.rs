@@ -1,5 +1,7 @@
 //! The endpoints: each reads its input, calls the business code, and writes its answer.
 
+use std::sync::Arc;
+
 use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -28,7 +30,7 @@ pub(super) async fn add(Extension(db): Extension<Database>, uri: Uri) -> Answer<
 }
 
 pub(super) async fn post_add(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(db): Extension<Database>,
     request: Request,
 ) -> Answer<Json<Sum>> {
@@ -47,7 +49,7 @@ pub(super) async fn post_add(
 }
 
 pub(super) async fn post_users(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(db): Extension<Database>,
     request: Request,
 ) -> Answer<(StatusCode, Json<Stored>)> {
@@ -108,7 +110,7 @@ pub(super) async fn livez() -> Response<Body> {
 
 /// Ready: a connection can be had, and the schema is there. Asked at most once a second, however many ask.
 pub(super) async fn readyz(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     Extension(db): Extension<Database>,
 ) -> Answer<Response<Body>> {
     let known = app.readiness.known(db.now());

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use pgspan::{Database, Error};
 
-use envelope::{bare_envelope, envelope};
+use envelope::{envelope, request_id, seal};
 use problem::Problem;
 use readiness::Readiness;
 pub use writes::Writes;
@@ -37,7 +38,7 @@ impl Default for Options {
 
 /// The application's router, the same on both hosts. Build it once: that costs more than a request.
 pub fn router(db: Database, options: Options) -> Router {
-    let app = App { db, options: Arc::new(options), readiness: Arc::default() };
+    let app = Arc::new(App { db, options, readiness: Readiness::default() });
     Router::new()
         .route("/add", get(handlers::add).post(handlers::post_add))
         .route("/users", get(handlers::list_users).post(handlers::post_users))
@@ -45,7 +46,7 @@ pub fn router(db: Database, options: Options) -> Router {
         .route("/readyz", get(handlers::readyz))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(from_fn_with_state(app.clone(), envelope))
+        .layer(envelope(app.clone()))
         .with_state(app)
 }
 
@@ -55,13 +56,13 @@ pub fn router(db: Database, options: Options) -> Router {
 pub fn misconfigured(faults: &[Error]) -> Router {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     let problem = Problem::misconfigured(&faults.join("; "));
-    Router::new().fallback(async move || problem.clone()).layer(from_fn(bare_envelope))
+    Router::new()
+        .fallback(async move |headers: HeaderMap| seal(problem.into_response(), request_id(&headers)))
 }
 
 /// What every handler can reach.
-#[derive(Clone)]
 struct App {
     db: Database,
-    options: Arc<Options>,
-    readiness: Arc<Readiness>,
+    options: Options,
+    readiness: Readiness,
 }
