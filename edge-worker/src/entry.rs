@@ -2,7 +2,7 @@
 
 use pgspan::Error;
 use pgspan_app::{Options, Writes};
-use worker::{Context, Env, HttpRequest, Response, Result, event};
+use worker::{Context, Env, Request, Response, Result, event};
 
 use crate::settings::lookup;
 use crate::{Connections, log, respond};
@@ -13,7 +13,7 @@ fn start() {
 }
 
 #[event(fetch)]
-async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response> {
+async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
     match (Connections::from_env(&env), options(&env)) {
         (Ok(connections), Ok(options)) => {
             let answer = respond(pgspan_app::router(connections.database(), options), request).await;

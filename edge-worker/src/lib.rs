@@ -4,7 +4,7 @@
 //!
 //! ```ignore
 //! #[worker::event(fetch)]
-//! async fn fetch(request: worker::HttpRequest, env: worker::Env, ctx: worker::Context) -> worker::Result<worker::Response> {
+//! async fn fetch(request: worker::Request, env: worker::Env, ctx: worker::Context) -> worker::Result<worker::Response> {
 //!     let connection = pgspan_edge::Connections::from_env(&env).map_err(|faults| format!("{faults:?}"))?;
 //!     let answer = pgspan_edge::respond(my_router(connection.database()), request).await;
 //!     connection.close_with(&ctx);

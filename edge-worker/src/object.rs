@@ -54,7 +54,7 @@ impl DurableObject for Pool {
                 &served.router
             }
         };
-        respond(router.clone(), request.try_into()?).await
+        respond(router.clone(), request).await
     }
 }
 
