@@ -142,9 +142,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         let id = problem::request_id(request.headers());
         let answer = tower_service::Service::call(&mut self.router.clone(), request);
         let task = self.running.spawn(async move {
-            let Ok(mut response) = answer.await;
+            let Ok(response) = answer.await;
             if let Some(measured) = measured {
-                response = measured.end(response).await;
+                measured.end(&response);
             }
             line.end(&response);
             response
