@@ -65,7 +65,8 @@ impl std::error::Error for NotAFilter {}
 /// Sends what tracing and the `log` crate say to standard error, from now on and for the whole process. A panic is one
 /// line that says where and not what, since the message may hold a value.
 ///
-/// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO. It is heard from WARN on.
+/// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO; OpenTelemetry's crates what a
+/// collector answers at DEBUG. They are heard from WARN on.
 ///
 /// What it gives changes the filter later.
 ///
@@ -115,7 +116,9 @@ where
 
 fn holds_no_value(metadata: &Metadata<'_>) -> bool {
     let module = metadata.target().split("::").next().unwrap_or_default();
-    !matches!(module, "tokio_postgres" | "postgres_protocol") || *metadata.level() <= LevelFilter::WARN
+    let may_tell =
+        matches!(module, "tokio_postgres" | "postgres_protocol") || module.starts_with("opentelemetry");
+    !may_tell || *metadata.level() <= LevelFilter::WARN
 }
 
 /// Lets the log know which route a request took.

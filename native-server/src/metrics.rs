@@ -149,7 +149,7 @@ impl EncodeLabelValue for Path {
 }
 
 /// A caller may invent methods.
-fn known(method: &Method) -> &'static str {
+pub(crate) fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -10,13 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::{Bed, named};
 
-fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(crate) fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgspan-server"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
     command
 }
 
-fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
+pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
     let Output { status, stdout, stderr } = program(arguments, environment).output()?;
     Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
 }
@@ -53,6 +53,17 @@ fn every_fault_of_the_settings_is_a_line_and_none_shows_a_secret() -> Result<()>
     }
     assert_eq!(faults.lines().count(), 9, "{faults}");
     assert!(!faults.contains("CANARY") && !faults.contains("alice"), "{faults}");
+    Ok(())
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn traces_are_refused_by_a_program_that_can_not_export_them() -> Result<()> {
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    let (code, _, faults) = run(&["serve"], &[("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), collector])?;
+    let expected =
+        "pgspan-server: OTEL_EXPORTER_OTLP_ENDPOINT: needs a program that was built with the feature otlp";
+    assert!(code == Some(2) && faults.starts_with(expected), "{faults}");
     Ok(())
 }
 
@@ -438,7 +449,7 @@ fn resident_kib(pid: u32) -> Option<u64> {
     status.lines().find(|line| line.starts_with("VmRSS:"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-async fn exchange(port: u16, request: &str) -> Result<String> {
+pub(crate) async fn exchange(port: u16, request: &str) -> Result<String> {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = vec![0; 4096];
