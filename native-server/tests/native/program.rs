@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tests::{free_port, http};
+use tests::{PgBouncer, free_port, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::{Bed, named};
@@ -368,6 +368,48 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
     admin.batch_execute(&format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on")).await?;
     let (code, _, faults) = check(&url, nothing)?;
     assert!(code == Some(1) && faults.starts_with("pgspan-server: server: it is read-only"), "{faults}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_says_which_limits_a_pooler_dropped_without_a_word_and_what_to_set() -> Result<()> {
+    let bed = Bed::new("program dropped limits").await?;
+    let url = bed.database().await?;
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let Some(bouncer) = PgBouncer::before_with(&url, &[("ignore_startup_parameters", "options")]).await?
+    else {
+        tests::skip("PgBouncer is not installed");
+        return Ok(());
+    };
+    let name = url.rsplit('/').next().and_then(|path| path.split('?').next()).context("a name")?;
+    let pooled = bouncer.url(name);
+    let check = |url: &str, pooler| run(&["check"], &[("DATABASE_URL", url), ("DATABASE_POOLER", pooler)]);
+    let dropped = |faults: &str| {
+        let rest = faults.strip_prefix("pgspan-server: pooler: not in force: ")?;
+        let (names, advice) = rest.split_once("; ")?;
+        let helps = advice.contains("set DATABASE_POOLER=transaction") && advice.contains("ALTER ROLE");
+        helps.then(|| names.to_owned())
+    };
+    let limits = [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "client_connection_check_interval",
+    ];
+    let (code, out, faults) = check(&pooled, "none")?;
+    assert_eq!((code, faults.lines().count()), (Some(1), 1), "{out}{faults}");
+    assert_eq!(dropped(&faults), Some(limits.join(", ")), "{faults}");
+    let (code, out, faults) = check(&pooled, "transaction")?;
+    assert_eq!((code, faults.as_str()), (Some(0), ""), "{out}");
+
+    // one that the database happens to set itself is in force
+    let admin = bed.admin().await?;
+    admin.batch_execute(&format!("ALTER DATABASE \"{name}\" SET statement_timeout = '5s'")).await?;
+    drop(bouncer);
+    let bouncer = PgBouncer::before_with(&url, &[("ignore_startup_parameters", "options")]).await?;
+    let bouncer = bouncer.context("it was installed")?;
+    let (code, _, faults) = check(&bouncer.url(name), "none")?;
+    assert_eq!((code, dropped(&faults)), (Some(1), Some(limits[1..].join(", "))), "{faults}");
     Ok(())
 }
 
