@@ -88,8 +88,12 @@ async fn start(
 #[tokio::test]
 async fn what_was_answered_is_delivered_before_the_end_and_has_nothing_of_the_callers() -> Result<()> {
     let (collector, mut delivered) = collector().await?;
-    let quiet = [("LOG_FILTER", "error"), ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=us")];
-    let (port, mut process, _) = start("traces", collector, &quiet).await?;
+    let more = [
+        ("LOG_FILTER", "error"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=us"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "60000"), // so that nothing goes before the end
+    ];
+    let (port, mut process, _) = start("traces", collector, &more).await?;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let headers = format!(
         "host: a\r\nx-request-id: mine\r\nconnection: close\r\ntraceparent: 00-{trace}-b7ad6b7169203331-01\r\n\
