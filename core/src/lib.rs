@@ -71,7 +71,7 @@ mod transaction;
 pub use batch::{Batch, Results};
 pub use config::{ConnectionUrl, Pooler, Recycle, Settings, Tls};
 pub use copy::{CopyIn, CopyOut};
-pub use database::{Database, connect, connect_with};
+pub use database::{Database, Statistics, connect, connect_with};
 pub use driver::Driver;
 pub use error::{Error, Kind, Result, ServerError};
 pub use listen::{Event, Listener};

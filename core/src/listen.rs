@@ -87,12 +87,13 @@ impl Listener {
 
     async fn connect(&self) -> Result<Dialled> {
         let late = |_| Error::unavailable("no connection was opened in time");
-        let dial = self.db.within(self.db.settings().acquire_timeout, self.db.port().dial());
+        let dial = self.db.within(self.db.settings().acquire_timeout, self.db.dial());
         let dialled = dial.await.map_err(late)??;
         let listen = self
             .db
             .within(self.db.settings().statement_deadline(), perform(&dialled.client, None, &self.listen));
-        listen.await.map_err(late)?.map_err(|error| Error::answer(error, Stake::Nothing))?;
+        let listening = listen.await.map_err(late)?.map_err(|error| Error::answer(error, Stake::Nothing));
+        listening.inspect_err(|error| self.db.count(error))?;
         Ok(dialled)
     }
 }

@@ -55,6 +55,10 @@ impl Retry {
             return false;
         }
         self.db.sleep_within(pause).await;
-        self.db.check_deadline().is_ok()
+        let again = self.db.check_deadline().is_ok();
+        if again {
+            self.db.count_retry();
+        }
+        again
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the database is as the program needs it, looked at step by step.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pgspan::{ConnectionUrl, Error, Result, Settings, Tls};
@@ -116,16 +117,29 @@ async fn pooler(
     url: &ConnectionUrl,
     settings: &Settings,
 ) -> Result<Finding, tokio_postgres::Error> {
-    let (Some(_), None) = (settings.startup_options(), url.postgres().get_options()) else {
+    let (Some(options), None) = (settings.startup_options(), url.postgres().get_options()) else {
         return Ok(good("pooler", "nothing is asked of the session"));
     };
-    let select = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'";
-    let found: String = client.query_typed_one(select, &[]).await?.try_get(0)?;
-    Ok(match found == settings.statement_timeout.as_millis().to_string() {
+    let asked: Vec<(&str, &str)> =
+        options.split_whitespace().filter_map(|option| option.split_once('=')).collect();
+    let names: Vec<&str> = asked.iter().map(|(name, _)| *name).collect();
+    let select = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)";
+    let mut found = HashSet::new();
+    for row in client.query_typed(select, &[(&names, Type::TEXT_ARRAY)]).await? {
+        found.insert((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?));
+    }
+    let in_force = |name: &str, value: &str| found.contains(&(name.to_owned(), value.to_owned()));
+    let dropped: Vec<&str> =
+        asked.iter().filter(|(name, value)| !in_force(name, value)).map(|(name, _)| *name).collect();
+    Ok(match dropped.is_empty() {
         true => good("pooler", "the limits reach the server"),
         false => bad(
             "pooler",
-            "the limits were dropped on the way, as a pooler does that ignores start-up options: set DATABASE_POOLER=transaction",
+            format!(
+                "not in force: {}; a pooler on the way drops start-up options: set DATABASE_POOLER=transaction, and the \
+                 limits by ALTER ROLE … SET",
+                dropped.join(", ")
+            ),
         ),
     })
 }

@@ -71,6 +71,7 @@
 //! | --- | --- |
 //! | `serve` (default) | the HTTP server, settings from flags and environment, logs |
 //! | `app` (default) | what the program `pgspan-server` serves |
+//! | `otlp` | a span of each request, for an OpenTelemetry collector |
 
 mod backoff;
 pub mod check;
@@ -84,6 +85,8 @@ pub mod metrics;
 pub mod migrate;
 mod numbers;
 mod opener;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod patience;
 mod pool;
 mod queue;

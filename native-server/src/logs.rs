@@ -63,7 +63,8 @@ impl std::error::Error for NotAFilter {}
 /// Sends what tracing and the `log` crate say to standard error, from now on and for the whole process. A panic is one
 /// line that says where and not what, since the message may hold a value.
 ///
-/// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO. It is heard from WARN on.
+/// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO; OpenTelemetry's crates what a
+/// collector answers at DEBUG. They are heard from WARN on.
 ///
 /// What it gives changes the filter later.
 ///
@@ -113,7 +114,9 @@ where
 
 fn holds_no_value(metadata: &Metadata<'_>) -> bool {
     let module = metadata.target().split("::").next().unwrap_or_default();
-    !matches!(module, "tokio_postgres" | "postgres_protocol") || *metadata.level() <= LevelFilter::WARN
+    let may_tell =
+        matches!(module, "tokio_postgres" | "postgres_protocol") || module.starts_with("opentelemetry");
+    !may_tell || *metadata.level() <= LevelFilter::WARN
 }
 
 /// The line of one request, at DEBUG: what goes wrong has a line of its own already, and all else the metrics count.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
@@ -10,6 +12,8 @@ use pgspan_app::{Options, Writes};
 use pgspan_server::check::{self, Finding};
 use pgspan_server::logs::{Filter, Refilter};
 use pgspan_server::metrics::Metrics;
+#[cfg(feature = "otlp")]
+use pgspan_server::otlp::Traces;
 use pgspan_server::serve::Listener;
 use pgspan_server::settings::{Arguments, Cli, Command, Settings};
 use pgspan_server::{Driver, logs, migrate, serve};
@@ -91,6 +95,12 @@ async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes) -
     let db = pgspan::connect_with(driver.clone(), settings.limits);
     let router =
         pgspan_app::router(db.clone(), Options { writes, request_timeout: settings.request_timeout });
+    #[cfg(feature = "otlp")]
+    let (router, traces) = match settings.traces.as_ref().map(Traces::new).transpose() {
+        Ok(Some(traces)) => (traces.watch(router), Some(traces)),
+        Ok(None) => (router, None),
+        Err(fault) => return fail(BAD_SETTINGS, &[fault]),
+    };
     let mut options = settings.server;
     if let Some(address) = settings.metrics {
         let metrics = Metrics::new(&db, &driver);
@@ -106,13 +116,22 @@ async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes) -
     }
     tracing::info!(address = %settings.listen, "listening");
     tell_systemd(NotifyState::Ready);
+    let told = OnceLock::new();
     let shutdown = async {
         shutdown.await;
+        let _ = told.set(Instant::now());
         tell_systemd(NotifyState::Stopping);
     };
+    #[cfg(feature = "otlp")]
+    let limit = options.grace + options.drain;
     let served = serve::serve(listener, router, options, shutdown).await;
     db.close();
     driver.close();
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = traces {
+        let spent = told.get().map_or(limit, Instant::elapsed);
+        traces.finish(limit.saturating_sub(spent)).await;
+    }
     match served {
         Ok(()) => {
             tracing::info!("stopped");

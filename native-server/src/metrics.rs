@@ -4,27 +4,29 @@
 //! | --- | --- |
 //! | `pgspan_http_requests_total{method,path,status}` | requests answered; `path` is the route, never what the caller wrote |
 //! | `pgspan_http_request_duration_seconds{path}` | how long that took, a histogram |
-//! | `pgspan_http_sqlstates_total{class}` | answers that carry an error of PostgreSQL, by the class of its SQLSTATE |
 //! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
-//! | `pgspan_database_round_trips_total` | how often anyone waited for PostgreSQL's answer |
+//! | `pgspan_database_…` | the members of [`Statistics`](pgspan::Statistics); `pgspan_database_sqlstates_total{class}` is the number of PostgreSQL's errors of a class |
 //!
 //! A label never has a value of the caller's, so that their number stays small.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::{Body, HttpBody, to_bytes};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http::Method;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method};
 use pgspan::Database;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -42,25 +44,23 @@ struct Inner {
     registry: Registry,
     requests: Family<Answered, Counter>,
     durations: Family<Route, Histogram, fn() -> Histogram>,
-    sqlstates: Family<Sqlstate, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
-    path: String,
+    path: Path,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    path: String,
+    path: Path,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Sqlstate {
-    class: String,
-}
+/// A route as a label; no route is `-`. It shares the router's text, so that counting a request allocates nothing.
+#[derive(Debug, Clone)]
+struct Path(Option<MatchedPath>);
 
 /// From half a millisecond, what a statement takes on a near server, to a request's deadline.
 const BUCKETS: [f64; 14] =
@@ -70,15 +70,13 @@ impl Metrics {
     /// The metrics of what is answered from this database over this driver.
     pub fn new(db: &Database, driver: &Driver) -> Metrics {
         let mut registry = Registry::with_prefix("pgspan");
-        let (requests, sqlstates) = (Family::default(), Family::default());
+        let requests = Family::default();
         let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         registry.register("http_requests", "Requests answered", requests.clone());
         let text = "Seconds from the end of a request's headers to its answer";
         registry.register("http_request_duration_seconds", text, durations.clone());
-        let text = "Answers that carry an error of PostgreSQL, by the class of its SQLSTATE";
-        registry.register("http_sqlstates", text, sqlstates.clone());
         registry.register_collector(Box::new(Source { db: db.clone(), driver: driver.clone() }));
-        Metrics(Arc::new(Inner { registry, requests, durations, sqlstates }))
+        Metrics(Arc::new(Inner { registry, requests, durations }))
     }
 
     /// A router that serves them at `/metrics`, for a listener of its own.
@@ -116,22 +114,43 @@ impl Measured {
         Measured { metrics, method: known(request.method()), started: Instant::now() }
     }
 
-    pub(crate) async fn end(self, route: Noted, response: Response) -> Response {
-        let Inner { requests, durations, sqlstates, .. } = &*self.metrics.0;
-        let path = route.as_str().to_owned();
+    pub(crate) fn end(self, route: &Noted, response: &Response) {
+        let Inner { requests, durations, .. } = &*self.metrics.0;
+        let route = Route { path: Path(route.path().cloned()) };
         let status = response.status().as_u16();
-        durations.get_or_create(&Route { path: path.clone() }).observe(self.started.elapsed().as_secs_f64());
-        requests.get_or_create(&Answered { method: self.method, path, status }).inc();
-        let (response, class) = sqlstate_class(response).await;
-        if let Some(class) = class {
-            sqlstates.get_or_create(&Sqlstate { class }).inc();
-        }
-        response
+        durations.get_or_create(&route).observe(self.started.elapsed().as_secs_f64());
+        requests.get_or_create(&Answered { method: self.method, path: route.path, status }).inc();
+    }
+}
+
+impl Path {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("-", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Path) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Path {}
+
+impl Hash for Path {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Path {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.as_str().encode(encoder)
     }
 }
 
 /// A caller may invent methods.
-fn known(method: &Method) -> &'static str {
+pub(crate) fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -144,28 +163,6 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// The first two characters of the member `sqlstate` of a problem (RFC 9457).
-async fn sqlstate_class(response: Response) -> (Response, Option<String>) {
-    const LONGEST: u64 = 16 * 1024;
-    const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
-    let short = response.body().size_hint().exact().is_some_and(|length| length <= LONGEST);
-    if !short || response.headers().get(CONTENT_TYPE) != Some(&PROBLEM) {
-        return (response, None);
-    }
-    let (head, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX).await.unwrap_or_default(); // whole already, since its length is known
-    let class = read_class(&body);
-    (Response::from_parts(head, Body::from(body)), class)
-}
-
-/// Within a string of JSON a quote has a backslash before it, so this name is found only where it is one.
-fn read_class(body: &[u8]) -> Option<String> {
-    const NAME: &[u8] = br#""sqlstate":""#;
-    let start = body.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
-    let class = std::str::from_utf8(body.get(start..start + 2)?).ok()?;
-    class.bytes().all(|byte| byte.is_ascii_alphanumeric()).then(|| class.to_owned())
-}
-
 /// What is read at the moment it is asked for.
 #[derive(Debug)]
 struct Source {
@@ -175,7 +172,7 @@ struct Source {
 
 impl Collector for Source {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let pool = self.driver.statistics();
+        let (pool, database) = (self.driver.statistics(), self.db.statistics());
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("pool_connections_most", "Connections there may be", pool.most),
@@ -196,14 +193,16 @@ impl Collector for Source {
             ("pool_failed", "Attempts to connect that failed", pool.failed),
             ("pool_lost", "Connections that the server or the network ended", pool.lost),
             ("pool_discarded", "Connections ended as no other session may have them", pool.discarded),
-            (
-                "database_round_trips",
-                "Times anyone waited for PostgreSQL's answer",
-                self.db.total_round_trips(),
-            ),
+            ("database_round_trips", "Times anyone waited for PostgreSQL's answer", database.round_trips),
+            ("database_retries", "Times something was done again as it had met another", database.retries),
         ] {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let help = "Errors of PostgreSQL, by the class of their SQLSTATE";
+        let mut family = encoder.encode_descriptor("database_sqlstates", help, None, MetricType::Counter)?;
+        for (class, count) in database.sqlstates {
+            ConstCounter::new(count).encode(family.encode_family(&[("class", class)])?)?;
         }
         Ok(())
     }
@@ -212,14 +211,6 @@ impl Collector for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sqlstates_class_is_read_where_it_is_a_member_and_nowhere_else() {
-        assert_eq!(read_class(br#"{"code":"x","sqlstate":"23505"}"#).as_deref(), Some("23"));
-        assert_eq!(read_class(br#"{"detail":"\"sqlstate\":\"23505\""}"#), None);
-        assert_eq!(read_class(br#"{"sqlstate":"2"#), None);
-        assert_eq!(read_class(b""), None);
-    }
 
     #[test]
     fn a_method_nobody_knows_makes_no_label_of_its_own() {

@@ -144,9 +144,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
         let id = problem::request_id(request.headers());
         let answer = tower_service::Service::call(&mut self.router.clone(), request);
         let answer = async move {
-            let Ok(mut response) = answer.await;
+            let Ok(response) = answer.await;
             if let Some(measured) = measured {
-                response = measured.end(route.clone(), response).await;
+                measured.end(&route, &response);
             }
             line.end(route.as_str(), &response);
             response

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
+use http::uri::Scheme;
 use pgspan::{ConnectionUrl, Error, Kind};
 
 use crate::PoolSettings;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub server: Options,
     /// Where to listen for who asks for metrics; nothing if nobody may.
     pub metrics: Option<SocketAddr>,
+    /// The collector that traces go to, its path included; nothing if there are none.
+    pub traces: Option<Uri>,
     /// How log lines look.
     pub log_format: Format,
     /// What is logged.
@@ -79,6 +83,10 @@ impl Arguments {
                 address => address.parse().ok().map(Some),
             },
         );
+        let traces = read.find("OTEL_EXPORTER_OTLP_ENDPOINT", "", COLLECTOR_FAULT, |text| match text {
+            "" => Some(None),
+            url => collector(url).map(Some),
+        });
         let allow_anonymous_writes = read.parse("ALLOW_ANONYMOUS_WRITES", "false", "must be true or false");
         let millis =
             read.parse::<u32>("REQUEST_TIMEOUT_MS", "10000", "must be a number of milliseconds above 0");
@@ -115,6 +123,7 @@ impl Arguments {
                 request_timeout: Duration::from_millis(millis?.into()),
                 server: Options { http2: http2?, ..server? },
                 metrics: metrics?,
+                traces: traces?,
                 log_format: log_format?,
                 log_filter: log_filter?,
                 log_filter_file,
@@ -125,6 +134,20 @@ impl Arguments {
             false => Err(faults),
         }
     }
+}
+
+const COLLECTOR_FAULT: &str = match cfg!(feature = "otlp") {
+    true => {
+        "must be an http URL without a user and a query, such as http://127.0.0.1:4318: a collector near by does the TLS"
+    }
+    false => "needs a program that was built with the feature otlp, and this one was not",
+};
+
+/// Where a collector with this URL takes traces (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP").
+fn collector(url: &str) -> Option<Uri> {
+    let traces: Uri = format!("{}/v1/traces", url.trim_end_matches('/')).parse().ok()?;
+    let secret = traces.authority()?.as_str().contains('@') || traces.query().is_some();
+    (cfg!(feature = "otlp") && traces.scheme() == Some(&Scheme::HTTP) && !secret).then_some(traces)
 }
 
 fn database(url: Option<String>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {

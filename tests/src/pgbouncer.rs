@@ -35,6 +35,17 @@ impl PgBouncer {
     /// # Cancel safety
     /// Dropping the future ends it.
     pub async fn before(url: &str) -> Result<Option<Self>> {
+        Self::before_with(url, &[]).await
+    }
+
+    /// The same with more settings, as in the section `[pgbouncer]` of `pgbouncer.ini`.
+    ///
+    /// # Errors
+    /// As [`before`](Self::before).
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends it.
+    pub async fn before_with(url: &str, more: &[(&str, &str)]) -> Result<Option<Self>> {
         let Some((program, version)) = installed() else { return Ok(None) };
         let (_, rest) = url.split_once("://").context("the URL has no scheme")?;
         let (login, place) = rest.split_once('@').context("the URL has no user")?;
@@ -48,12 +59,13 @@ impl PgBouncer {
         // as root it refuses to run, as PostgreSQL does
         let account = rustix::process::geteuid().is_root().then(Account::nobody).transpose()?;
         let users = write(&folder, "users.txt", &format!("\"{user}\" \"{secret}\"\n"), account.as_ref())?;
-        let settings = format!(
+        let mut settings = format!(
             "[databases]\n* = host={host} port={server_port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n\
              pool_mode = transaction\nmax_client_conn = 1000\ndefault_pool_size = 20\n",
             users.display()
         );
+        settings.extend(more.iter().map(|(name, value)| format!("{name} = {value}\n")));
         let config = write(&folder, "pgbouncer.ini", &settings, account.as_ref())?;
         let mut command = Command::new(program);
         command.arg(&config).current_dir("/");

@@ -1,16 +1,17 @@
 //! A database: connect once, then take sessions, or send single statements on shared connections.
 
 mod shared;
+mod statistics;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::deadline::{Elapsed, Scope};
-use crate::driver::{BoxFuture, Driver, Erased, Port};
+use crate::driver::{BoxFuture, Dialled, Driver, Erased, Port};
 use crate::error::{Error, Kind, Result};
 use crate::listen::Listener;
 use crate::retry::Retry;
@@ -19,6 +20,8 @@ use crate::session::{Session, statements};
 use crate::sql::Sql;
 use crate::transaction::{TransactionId, TransactionStatus};
 use shared::Shared;
+use statistics::Counters;
+pub use statistics::Statistics;
 
 /// A database with the [default settings](Settings): do it once, and clone what you get.
 ///
@@ -32,7 +35,7 @@ pub fn connect_with(driver: impl Driver, settings: Settings) -> Database {
     let shared = Shared::new(settings.shared);
     let port = Box::new(Erased(Arc::new(driver)));
     let inner =
-        Inner { port, settings, shared, closed: AtomicBool::new(false), round_trips: AtomicU64::new(0) };
+        Inner { port, settings, shared, closed: AtomicBool::new(false), counters: Counters::default() };
     Database { inner: Arc::new(inner), scope: Arc::default() }
 }
 
@@ -54,7 +57,7 @@ struct Inner {
     settings: Settings,
     shared: Shared,
     closed: AtomicBool,
-    round_trips: AtomicU64,
+    counters: Counters,
 }
 
 impl Database {
@@ -74,7 +77,7 @@ impl Database {
         // the driver keeps its own deadline, and says which step it hit; ours is for a driver that does not
         let limit = self.settings().acquire_timeout + Duration::from_secs(1);
         match self.within(limit, self.inner.port.acquire()).await {
-            Ok(lease) => Ok(Session::new(self.clone(), lease?)),
+            Ok(lease) => Ok(Session::new(self.clone(), lease.inspect_err(|error| self.count(error))?)),
             Err(Elapsed) if self.check_deadline().is_err() => {
                 Err(Error::new(Kind::Timeout, "no connection became free before the deadline"))
             }
@@ -163,10 +166,9 @@ impl Database {
         self.inner.shared.close_idle();
     }
 
-    /// How often all clones together waited for an answer of PostgreSQL since it was connected to;
-    /// [`round_trips`](Database::round_trips) speaks of one.
-    pub fn total_round_trips(&self) -> u64 {
-        self.inner.round_trips.load(Ordering::Relaxed)
+    /// What all clones together did since it was connected to; [`round_trips`](Database::round_trips) speaks of one.
+    pub fn statistics(&self) -> Statistics {
+        self.inner.counters.read()
     }
 
     /// Closes the database, for good and for all clones: what is under way finishes, what comes after is refused
@@ -226,12 +228,25 @@ impl Database {
     }
 
     pub(crate) async fn flight<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
-        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
+        self.inner.counters.round_trip();
         self.scope.flight(self.port(), limit, future).await
+    }
+
+    pub(crate) async fn dial(&self) -> Result<Dialled> {
+        self.port().dial().await.inspect_err(|error| self.count(error))
     }
 
     pub(crate) fn sleep_within(&self, limit: Duration) -> BoxFuture<()> {
         self.port().sleep(self.scope.left(self.port(), limit))
+    }
+
+    /// Enters an error into the statistics, if it is PostgreSQL's. For each once, where it becomes ours.
+    pub(crate) fn count(&self, error: &Error) {
+        self.inner.counters.error(error);
+    }
+
+    pub(crate) fn count_retry(&self) {
+        self.inner.counters.retry();
     }
 
     /// An error if nothing more should be sent.

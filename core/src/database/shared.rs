@@ -72,7 +72,7 @@ impl Shared {
                 if error.code().is_some_and(must_not_be_reused) {
                     connection.avoid();
                 }
-                Err(Error::answer(error, stake))
+                Err(Error::answer(error, stake)).inspect_err(|error| db.count(error))
             }
             Err(Elapsed) => {
                 connection.avoid();
@@ -106,7 +106,7 @@ impl Shared {
                 dialling
             }
         };
-        let dialled = db.within(left(), db.port().dial()).await;
+        let dialled = db.within(left(), db.dial()).await;
         let dialled = dialled.unwrap_or_else(|Elapsed| Err(too_late(db)));
         match (dialled, self.least_loaded()) {
             (Ok(dialled), _) => {

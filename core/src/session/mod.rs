@@ -185,21 +185,23 @@ impl Session {
                     self.account.fail_opening(failed, error.code());
                     self.account.broken |= behind != Behind::Failed;
                     let no_block = sql.text() == "BEGIN" && Verdict::of(&error) == Verdict::Definite;
+                    let error = self.judge(error, Stake::Nothing);
                     if behind == Behind::Succeeded || behind == Behind::Unknown && no_block {
                         return Err(Error::new(
                             Kind::OutcomeUnknown,
                             "BEGIN failed and a statement behind it did not: it may be committed by itself",
                         ));
                     }
-                    return Err(self.judge(error, Stake::Nothing));
+                    return Err(error);
                 }
             }
         }
         Ok(())
     }
 
-    /// Enters an error into the account and makes it ours.
+    /// Enters an error into the account and the statistics, and makes it ours.
     pub(crate) fn judge(&mut self, error: tokio_postgres::Error, stake: Stake) -> Error {
+        let mut refusal = None;
         match Verdict::of(&error) {
             Verdict::Definite => {
                 self.account.tainted |= error.code().is_some_and(must_not_be_reused);
@@ -208,12 +210,12 @@ impl Session {
             Verdict::NotSent => self.account.fail(None),
             Verdict::Lost => {
                 self.account.broken = true;
-                if let Some(refusal) = self.refusal() {
-                    return refusal;
-                }
+                refusal = self.refusal();
             }
         }
-        Error::answer(error, stake)
+        let error = refusal.unwrap_or_else(|| Error::answer(error, stake));
+        self.db.count(&error);
+        error
     }
 
     /// Undoes the blocks beyond `depth`, whose guards are gone. Nothing is awaited: what follows on this connection is
@@ -236,7 +238,8 @@ impl Session {
     pub(crate) fn ready(&self) -> Result<()> {
         self.account.check()?;
         if self.client().is_none_or(Client::is_closed) {
-            return Err(self.refusal().unwrap_or_else(|| Error::unavailable("the connection is closed")));
+            let refusal = self.refusal().inspect(|refusal| self.db.count(refusal));
+            return Err(refusal.unwrap_or_else(|| Error::unavailable("the connection is closed")));
         }
         self.db.check_deadline()
     }

@@ -11,5 +11,6 @@ mod listening;
 mod lost;
 mod rows;
 mod shared;
+mod statistics;
 mod timeouts;
 mod transactions;

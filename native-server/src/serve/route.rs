@@ -21,9 +21,13 @@ use super::problem;
 pub(crate) struct Noted(Arc<OnceLock<MatchedPath>>);
 
 impl Noted {
+    pub(crate) fn path(&self) -> Option<&MatchedPath> {
+        self.0.get()
+    }
+
     /// `-` where there was none. The route and not the path, which is the caller's.
     pub(crate) fn as_str(&self) -> &str {
-        self.0.get().map_or("-", MatchedPath::as_str)
+        self.path().map_or("-", MatchedPath::as_str)
     }
 }
 

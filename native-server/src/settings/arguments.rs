@@ -191,6 +191,8 @@ arguments! {
     drain_timeout_ms "DRAIN_TIMEOUT_MS" "MS";
     /// Where Prometheus finds /metrics, or off [default: 127.0.0.1:9090, if that is free]
     metrics "METRICS_ADDR" "ADDRESS:PORT";
+    /// The OpenTelemetry collector that traces go to, such as http://127.0.0.1:4318
+    otel_exporter_otlp_endpoint "OTEL_EXPORTER_OTLP_ENDPOINT" "URL";
     /// How log lines look: text or json [default: text]
     log_format "LOG_FORMAT" "FORMAT";
     /// What is logged: a level, or levels by module, such as info,pgspan=debug [default: info]

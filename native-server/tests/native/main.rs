@@ -2,6 +2,8 @@
 
 mod bed;
 mod migrate;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod pool;
 mod program;
 mod restart;

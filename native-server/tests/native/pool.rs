@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use pgspan::{Kind, sql};
+use pgspan::{Kind, Sql, sql};
 use tests::Cluster;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -114,6 +114,137 @@ async fn a_backend_terminated_while_idle_is_never_given_out() -> Result<()> {
     for _ in 0..2 {
         assert!(!pids.contains(&pid(&mut db.session().await?).await?));
     }
+    Ok(())
+}
+
+/// A statement that fails with this SQLSTATE.
+fn failing(sqlstate: &str) -> Sql<'static> {
+    Sql::new(format!("DO $$ BEGIN RAISE SQLSTATE '{sqlstate}'; END $$")).reads_only()
+}
+
+/// What a server says that is leaving, that lost its connection, or that must not be written to.
+const NEVER_AGAIN: [&str; 7] = ["08000", "08003", "08006", "57P01", "57P02", "57P03", "25006"];
+
+#[tokio::test]
+async fn a_connection_whose_server_is_leaving_or_read_only_is_never_given_out_again() -> Result<()> {
+    let bed = Bed::new("never again").await?;
+    let (db, driver) = driver(&bed.url(), 1000, |pool| pool.size = 1)?;
+    let mut seen = Vec::new();
+    for sqlstate in NEVER_AGAIN {
+        for in_a_transaction in [false, true] {
+            let mut session = db.session().await?;
+            let before = pid(&mut session).await?;
+            assert!(!seen.contains(&before), "{sqlstate}: given out again after {seen:?}");
+            let error = match in_a_transaction {
+                false => session.execute(failing(sqlstate)).await.err(),
+                true => session.transaction().execute(failing(sqlstate)).await.err(),
+            };
+            let error = error.context("the statement succeeded")?;
+            assert_eq!(error.sqlstate().map(|code| code.code()), Some(sqlstate), "{error}");
+            assert!(error.is_retryable(), "{error}");
+            drop(session);
+            bed.gone(before).await?;
+            seen.push(before);
+        }
+    }
+    let statistics = driver.statistics();
+    assert_eq!((statistics.opened, statistics.discarded), (14, 14), "{statistics:?}");
+    // and one that answered any other error is
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+    assert!(session.execute(failing("22012")).await.is_err());
+    drop(session);
+    assert_eq!(pid(&mut db.session().await?).await?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shared_connection_whose_server_is_leaving_or_read_only_gets_no_further_statement() -> Result<()> {
+    let bed = Bed::new("never shared").await?;
+    let db = bed.pool(1, 1000)?;
+    let shared = async || -> pgspan::Result<i32> { db.fetch_one(sql!("SELECT pg_backend_pid()")).await };
+    for sqlstate in NEVER_AGAIN {
+        let before = shared().await?;
+        assert!(db.execute(failing("22012")).await.is_err());
+        assert_eq!(shared().await?, before, "any other error is its caller's alone");
+        assert!(db.execute(failing(sqlstate)).await.is_err());
+        assert_ne!(shared().await?, before, "{sqlstate}");
+        bed.gone(before).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_terminated_in_the_middle_of_a_statement_is_never_given_out_again() -> Result<()> {
+    let bed = Bed::new("terminated busy").await?;
+    let (db, driver) = driver(&bed.url(), 1000, |pool| pool.size = 1)?;
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+    let sleeping = tokio::spawn(async move {
+        let ended = session.execute(Sql::new("SELECT pg_sleep(4)").reads_only()).await;
+        drop(session);
+        ended
+    });
+    let admin = bed.admin().await?;
+    let busy =
+        "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND query LIKE '%pg_sleep%' AND state = 'active'";
+    while admin.query_opt(busy, &[&before]).await?.is_none() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    admin.execute("SELECT pg_terminate_backend($1)", &[&before]).await?;
+    let error = sleeping.await?.err().context("it was not terminated")?;
+    assert_eq!(error.sqlstate().map(|code| code.code()), Some("57P01"), "{error}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let mut next = db.session().await?;
+    assert_ne!(pid(&mut next).await?, before);
+    let statistics = driver.statistics();
+    assert_eq!((statistics.size, statistics.lost + statistics.discarded), (1, 1), "{statistics:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn when_a_database_becomes_read_only_each_connection_that_says_so_is_left() -> Result<()> {
+    let bed = Bed::new("read only").await?;
+    let url = bed.database().await?;
+    let (admin, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    admin.batch_execute("CREATE TABLE t (a int)").await?;
+    let db = pool(&named(&url, "read only"), 1000, |pool| pool.size = 1)?;
+    let write = async || -> Result<(i32, Option<String>)> {
+        let mut session = db.session().await?;
+        let pid = pid(&mut session).await?;
+        let refused = session.execute("INSERT INTO t VALUES (1)").await.err();
+        Ok((pid, refused.and_then(|error| error.sqlstate().map(|code| code.code().to_owned()))))
+    };
+    let (first, refused) = write().await?;
+    assert_eq!(refused, None);
+    assert_eq!(write().await?, (first, None));
+    let name: String = admin.query_one("SELECT current_database()::text", &[]).await?.get(0);
+    let read_only = async |mode: &str| {
+        let alter = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {mode}");
+        admin.batch_execute(&alter).await?;
+        // what is open knows nothing of it: end it
+        let open = "pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()";
+        admin.query(&format!("SELECT pg_terminate_backend(pid) FROM {open}"), &[&name]).await?;
+        while !admin.query(&format!("SELECT 1 FROM {open}"), &[&name]).await?.is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let _ = db.session().await?.execute(sql!("SELECT 1")).await; // the one that was ended, if that is not known yet
+        anyhow::Ok(())
+    };
+    read_only("on").await?;
+    let mut pids = vec![first];
+    for _ in 0..3 {
+        let (pid, refused) = write().await?;
+        assert_eq!(refused.as_deref(), Some("25006"));
+        assert!(!pids.contains(&pid), "given out again");
+        bed.gone(pid).await?;
+        pids.push(pid);
+    }
+    read_only("off").await?;
+    let (last, refused) = write().await?;
+    assert_eq!(refused, None);
+    assert_eq!(write().await?, (last, None));
     Ok(())
 }
 
@@ -343,7 +474,7 @@ async fn what_the_pool_does_is_counted() -> Result<()> {
     db.execute(sql!("SELECT 1")).await?;
     let last = driver.statistics();
     assert_eq!((last.opened, last.lost, last.discarded, last.dialled, last.failed), (3, 1, 1, 1, 0));
-    assert!(db.total_round_trips() >= 2);
+    assert!(db.statistics().round_trips >= 2);
     Ok(())
 }
 

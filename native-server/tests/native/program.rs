@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tests::{free_port, http};
+use tests::{PgBouncer, free_port, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::{Bed, named};
 
-fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+pub(crate) fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgspan-server"));
     command.args(arguments).env_clear().envs(environment.iter().copied());
     command
 }
 
-fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
+pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
     let Output { status, stdout, stderr } = program(arguments, environment).output()?;
     Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
 }
@@ -53,6 +53,17 @@ fn every_fault_of_the_settings_is_a_line_and_none_shows_a_secret() -> Result<()>
     }
     assert_eq!(faults.lines().count(), 9, "{faults}");
     assert!(!faults.contains("CANARY") && !faults.contains("alice"), "{faults}");
+    Ok(())
+}
+
+#[cfg(not(feature = "otlp"))]
+#[test]
+fn traces_are_refused_by_a_program_that_can_not_export_them() -> Result<()> {
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    let (code, _, faults) = run(&["serve"], &[("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), collector])?;
+    let expected =
+        "pgspan-server: OTEL_EXPORTER_OTLP_ENDPOINT: needs a program that was built with the feature otlp";
+    assert!(code == Some(2) && faults.starts_with(expected), "{faults}");
     Ok(())
 }
 
@@ -291,11 +302,12 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
         "pgspan_http_requests_total{method=\"GET\",path=\"/add\",status=\"422\"} 1",
         "pgspan_http_requests_total{method=\"GET\",path=\"-\",status=\"404\"} 2",
         "pgspan_http_request_duration_seconds_count{path=\"/add\"} 2",
-        "pgspan_http_sqlstates_total{class=\"22\"} 1",
         "pgspan_pool_connections_most 8",
         "pgspan_pool_waiting 0",
         "pgspan_pool_timeouts_total 0",
         "pgspan_database_round_trips_total 2",
+        "pgspan_database_retries_total 0",
+        "pgspan_database_sqlstates_total{class=\"22\"} 1",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
@@ -361,6 +373,48 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
     admin.batch_execute(&format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = on")).await?;
     let (code, _, faults) = check(&url, nothing)?;
     assert!(code == Some(1) && faults.starts_with("pgspan-server: server: it is read-only"), "{faults}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_says_which_limits_a_pooler_dropped_without_a_word_and_what_to_set() -> Result<()> {
+    let bed = Bed::new("program dropped limits").await?;
+    let url = bed.database().await?;
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let Some(bouncer) = PgBouncer::before_with(&url, &[("ignore_startup_parameters", "options")]).await?
+    else {
+        tests::skip("PgBouncer is not installed");
+        return Ok(());
+    };
+    let name = url.rsplit('/').next().and_then(|path| path.split('?').next()).context("a name")?;
+    let pooled = bouncer.url(name);
+    let check = |url: &str, pooler| run(&["check"], &[("DATABASE_URL", url), ("DATABASE_POOLER", pooler)]);
+    let dropped = |faults: &str| {
+        let rest = faults.strip_prefix("pgspan-server: pooler: not in force: ")?;
+        let (names, advice) = rest.split_once("; ")?;
+        let helps = advice.contains("set DATABASE_POOLER=transaction") && advice.contains("ALTER ROLE");
+        helps.then(|| names.to_owned())
+    };
+    let limits = [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "client_connection_check_interval",
+    ];
+    let (code, out, faults) = check(&pooled, "none")?;
+    assert_eq!((code, faults.lines().count()), (Some(1), 1), "{out}{faults}");
+    assert_eq!(dropped(&faults), Some(limits.join(", ")), "{faults}");
+    let (code, out, faults) = check(&pooled, "transaction")?;
+    assert_eq!((code, faults.as_str()), (Some(0), ""), "{out}");
+
+    // one that the database happens to set itself is in force
+    let admin = bed.admin().await?;
+    admin.batch_execute(&format!("ALTER DATABASE \"{name}\" SET statement_timeout = '5s'")).await?;
+    drop(bouncer);
+    let bouncer = PgBouncer::before_with(&url, &[("ignore_startup_parameters", "options")]).await?;
+    let bouncer = bouncer.context("it was installed")?;
+    let (code, _, faults) = check(&bouncer.url(name), "none")?;
+    assert_eq!((code, dropped(&faults)), (Some(1), Some(limits[1..].join(", "))), "{faults}");
     Ok(())
 }
 
@@ -442,7 +496,7 @@ fn resident_kib(pid: u32) -> Option<u64> {
     status.lines().find(|line| line.starts_with("VmRSS:"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-async fn exchange(port: u16, request: &str) -> Result<String> {
+pub(crate) async fn exchange(port: u16, request: &str) -> Result<String> {
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = vec![0; 4096];
