@@ -14,11 +14,14 @@ export default {
   },
 };
 
+const ids = new Map();
+
 // One of the objects, by chance.
 function object(env) {
-  const shard = Math.floor(Math.random() * (Number(env.POOL_SHARDS) || 1));
+  const name = `pool-${Math.floor(Math.random() * (Number(env.POOL_SHARDS) || 1))}`;
+  if (!ids.has(name)) ids.set(name, env.POOL.idFromName(name));
   const place = env.POOL_LOCATION_HINT ? { locationHint: env.POOL_LOCATION_HINT } : undefined;
-  return env.POOL.get(env.POOL.idFromName(`pool-${shard}`), place);
+  return env.POOL.get(ids.get(name), place);
 }
 
 // What should have answered ended before it did: a panic here or in the object, or a deploy or a failure of the platform

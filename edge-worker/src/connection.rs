@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use pgspan::driver::{Dialled, Notifications, drive};
-use pgspan::{ConnectionUrl, Error, Kind, Result, Settings, Tls};
+use pgspan::{ConnectionUrl, Error, Kind, Prepared, Result, Settings, Tls};
 use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 use wasm_bindgen_futures::spawn_local;
-use worker::Delay;
+use worker::{Delay, js_sys};
 
 use crate::login::{self, Connected, Login, Opening};
 use crate::socket::{RuntimeTls, Stream, spawn_until};
@@ -73,8 +73,15 @@ impl Dialler {
             }
         });
         let opened = now();
-        let connection =
-            Connection { client: Some(client), cancel, clean: false, opened, used: opened, end: Some(end) };
+        let connection = Connection {
+            client: Some(client),
+            prepared: Prepared::default(),
+            cancel,
+            clean: false,
+            opened,
+            used: opened,
+            end: Some(end),
+        };
         Ok((connection, notifications))
     }
 
@@ -172,6 +179,7 @@ impl Drop for Counted {
 /// An exclusive connection; dropping it cancels what may run and closes the socket.
 pub(crate) struct Connection {
     client: Option<Client>,
+    prepared: Prepared,
     cancel: Cancel,
     /// Nothing runs on it: it needs no cancel.
     clean: bool,
@@ -201,6 +209,10 @@ impl Connection {
     /// Why the server did not let it in, if so.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.cancel.login.refusal()
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
 
     pub(crate) fn set_clean(&mut self, clean: bool) {
@@ -271,7 +283,7 @@ pub(crate) async fn sleep(duration: Duration) {
 
 /// The runtime's clock, which stands still while a Worker computes.
 pub(crate) fn now() -> Duration {
-    Duration::from_millis(worker::Date::now().as_millis())
+    Duration::try_from_secs_f64(js_sys::Date::now() / 1000.0).unwrap_or_default()
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

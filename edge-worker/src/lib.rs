@@ -16,6 +16,7 @@
 //! Object holds them between requests, as pgspan's own Worker does ([`Pool`], with `entry.mjs` in front of it).
 
 mod backoff;
+mod clock;
 mod connection;
 mod driver;
 #[cfg(feature = "app")]

@@ -42,6 +42,11 @@ impl Subscriber for Console {
 struct Line(String);
 
 impl Visit for Line {
+    // No event of ours has such a number, and to write them would be a fiftieth of the Worker's size.
+    fn record_f64(&mut self, _: &Field, _: f64) {}
+    fn record_i128(&mut self, _: &Field, _: i128) {}
+    fn record_u128(&mut self, _: &Field, _: u128) {}
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.0, " {value:?}"),

@@ -12,12 +12,13 @@ use std::time::Duration;
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
 use futures_util::future::{Either, select};
 use pgspan::driver::{Dialled, Driver};
-use pgspan::{Error, Result};
+use pgspan::{Error, Prepared, Result};
 use tokio_postgres::Client;
 use worker::send::SendFuture;
 
 use crate::backoff::Backoff;
-use crate::connection::{Connection, Dialler, now, sleep};
+use crate::clock::shared_sleep;
+use crate::connection::{Connection, Dialler, now};
 
 /// Requests that may wait for a connection; further ones are refused at once. 64, as on the native host.
 const WAITERS_MOST: usize = 64;
@@ -115,7 +116,7 @@ impl Driver for PoolDriver {
     fn acquire(&self) -> impl Future<Output = Result<Pooled>> + Send {
         SendFuture::new(async {
             let limit = self.opener.dialler.settings().acquire_timeout;
-            match select(Box::pin(self.take()), Box::pin(sleep(limit))).await {
+            match select(Box::pin(self.take()), shared_sleep(limit)).await {
                 Either::Left((taken, _)) => taken,
                 Either::Right(_) => {
                     Err(Error::unavailable("no connection became free, or could be opened, in time"))
@@ -130,12 +131,16 @@ impl Driver for PoolDriver {
         }
     }
 
+    fn prepared<'c>(&self, connection: &'c Pooled) -> Option<&'c Prepared> {
+        connection.0.as_ref().map(|object| object.prepared())
+    }
+
     fn dial(&self) -> impl Future<Output = Result<Dialled>> + Send {
         SendFuture::new(self.opener.open(self.opener.dialler.dial()))
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        SendFuture::new(sleep(duration))
+        shared_sleep(duration)
     }
 
     fn now(&self) -> Duration {

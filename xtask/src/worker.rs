@@ -52,6 +52,8 @@ pub(crate) async fn build(progress: &Progress) -> Result<()> {
         "sign-ext",
     ];
     strip.arg(&program).args(features.map(|feature| format!("--enable-{feature}")));
+    // Below the stack, which comes first in a Rust program's memory, nothing is.
+    strip.arg("--low-memory-unused");
     strip.args(["--gufa", "-Oz", "--strip-debug", "--strip-producers", "-o"]).arg(&program);
     progress.run("stripping the Worker", &mut strip).await?;
     fs::write(&noted, stamp).with_context(|| format!("could not write {}", noted.display()))?;

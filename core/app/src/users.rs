@@ -24,7 +24,6 @@ pub struct Page {
 /// Stores users, all or none, in one statement and one round trip; the answer is in the order of the names.
 ///
 /// One statement for any number of names, rather than a transaction of as many: the server reads and plans it once.
-/// `unnest` gives an array's elements in their order (PostgreSQL documentation, 9.19), and so do the ids grow.
 ///
 /// # Errors
 ///
@@ -37,9 +36,13 @@ pub struct Page {
 pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>> {
     let insert = sql!("INSERT INTO users (name) SELECT unnest({names}) RETURNING id, name");
     // a batch, since behind a pooler the timeouts must travel with it
-    let mut users: Vec<User> = session.batch([insert]).atomic().await?.fetch_all(0)?;
-    users.sort_by_key(|user| user.id);
-    Ok(users)
+    let mut stored: Vec<User> = session.batch([insert]).atomic().await?.fetch_all(0)?;
+    // the server promises no order; that of the names is at hand, since each is there once
+    let in_order = names.iter().filter_map(|name| {
+        let place = stored.iter().position(|user| user.name == *name)?;
+        Some(stored.remove(place))
+    });
+    Ok(in_order.collect())
 }
 
 /// Up to `limit` users with an id above `after`.
