@@ -1,11 +1,14 @@
-//! The entry of pgspan's own Worker: the application behind the fetch event.
+//! pgspan's own Worker: the application behind the fetch event, and in the Durable Object.
 
-use pgspan::Error;
+use axum::Router;
+use pgspan::{Database, Error};
 use pgspan_app::{Options, Writes};
-use worker::{Context, Env, HttpRequest, Response, Result, event};
+use worker::{
+    Context, DurableObject, Env, HttpRequest, Request, Response, Result, State, durable_object, event,
+};
 
 use crate::settings::lookup;
-use crate::{Connections, log, respond};
+use crate::{Connections, PoolObject, log, respond};
 
 #[event(start)]
 fn start() {
@@ -14,23 +17,45 @@ fn start() {
 
 #[event(fetch)]
 async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response> {
-    match (Connections::from_env(&env), options(&env)) {
-        (Ok(connections), Ok(options)) => {
-            let answer = respond(pgspan_app::router(connections.database(), options), request).await;
-            connections.close_with(&ctx);
-            answer
-        }
-        (connections, options) => {
-            let faults = [connections.err(), options.err()].into_iter().flatten().flatten();
-            respond(pgspan_app::misconfigured(&faults.collect::<Vec<_>>()), request).await
+    let (database, connections) = match Connections::from_env(&env) {
+        Ok(connections) => (Ok(connections.database()), Some(connections)),
+        Err(faults) => (Err(faults), None),
+    };
+    let answer = respond(application(&env, database), request).await;
+    if let Some(connections) = connections {
+        connections.close_with(&ctx);
+    }
+    answer
+}
+
+/// pgspan's own Durable Object.
+#[durable_object(fetch)]
+pub struct Pool(PoolObject);
+
+impl DurableObject for Pool {
+    fn new(state: State, env: Env) -> Pool {
+        Pool(PoolObject::new(state, &env, |database| application(&env, database)))
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        self.0.fetch(request).await
+    }
+}
+
+/// The application; or what answers with all that is wrong with the settings.
+fn application(env: &Env, database: std::result::Result<Database, Vec<Error>>) -> Router {
+    match (database, options(env)) {
+        (Ok(database), Ok(options)) => pgspan_app::router(database, options),
+        (database, options) => {
+            let faults = database.err().into_iter().flatten().chain(options.err());
+            pgspan_app::misconfigured(&faults.collect::<Vec<_>>())
         }
     }
 }
 
-pub(crate) fn options(env: &Env) -> std::result::Result<Options, Vec<Error>> {
+fn options(env: &Env) -> std::result::Result<Options, Error> {
     let lookup = lookup(env);
     let anonymous = lookup("ALLOW_ANONYMOUS_WRITES").is_some_and(|value| value == "true");
-    let writes =
-        Writes::from_settings(lookup("API_TOKEN").as_deref(), anonymous).map_err(|fault| vec![fault])?;
+    let writes = Writes::from_settings(lookup("API_TOKEN").as_deref(), anonymous)?;
     Ok(Options { writes, ..Options::default() })
 }
