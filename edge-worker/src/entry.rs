@@ -8,15 +8,11 @@ use worker::{
 };
 
 use crate::settings::lookup;
-use crate::{Connections, PoolObject, log, respond};
-
-#[event(start)]
-fn start() {
-    log::install();
-}
+use crate::{Connections, PoolObject, log_to_console, respond};
 
 #[event(fetch)]
 async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response> {
+    log_to_console();
     let (database, connections) = match Connections::from_env(&env) {
         Ok(connections) => (Ok(connections.database()), Some(connections)),
         Err(faults) => (Err(faults), None),
@@ -33,8 +29,9 @@ async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response>
 pub struct Pool(PoolObject);
 
 impl DurableObject for Pool {
-    fn new(state: State, env: Env) -> Pool {
-        Pool(PoolObject::new(state, &env, |database| application(&env, database)))
+    fn new(_: State, env: Env) -> Pool {
+        log_to_console();
+        Pool(PoolObject::new(&env, |database| application(&env, database)))
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {

@@ -33,8 +33,8 @@
 //! pub struct Pool(PoolObject);
 //!
 //! impl DurableObject for Pool {
-//!     fn new(state: State, env: Env) -> Pool {
-//!         Pool(PoolObject::new(state, &env, |database| database.map_or_else(misconfigured, my_router)))
+//!     fn new(_: State, env: Env) -> Pool {
+//!         Pool(PoolObject::new(&env, |database| database.map_or_else(misconfigured, my_router)))
 //!     }
 //!
 //!     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -53,7 +53,8 @@
 //! ```
 //!
 //! `entry.mjs`, in this crate's folder, goes in front of both: it hands a request to an object (the class `Pool`, the binding
-//! `POOL`) or to the fetch event, and answers in their place after a panic. pgspan's own Worker is made like this too.
+//! `POOL`) or to the fetch event. After a panic it fails all requests that would else wait for ever, and ends the object, whose
+//! connections close; the next request is well. pgspan's own Worker is made like this too.
 
 mod backoff;
 mod connection;
@@ -61,7 +62,6 @@ mod driver;
 #[cfg(feature = "app")]
 #[allow(missing_docs, missing_debug_implementations, reason = "what the macro for the object writes")]
 mod entry;
-#[cfg(feature = "app")]
 mod log;
 mod login;
 mod object;
@@ -73,6 +73,7 @@ mod socket;
 pub use driver::Connections;
 #[cfg(feature = "app")]
 pub use entry::Pool;
+pub use log::log_to_console;
 pub use object::PoolObject;
 pub use respond::respond;
 pub use settings::lookup;

@@ -3,16 +3,15 @@
 //! What the runtime does to an object: it is evicted when it has been idle, re-created on a deploy and after a panic, and
 //! never told so. Nothing here needs to be told: the connections end with it, and PostgreSQL rolls back what was open.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use axum::Router;
 use pgspan::{Database, Error, Kind};
-use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
-use worker::{Env, Request, Response, Result, State, js_sys};
+use worker::{Env, Request, Response, Result};
 
 use crate::connection::{Dialler, SOCKETS_MOST, now, sleep};
 use crate::pool::PoolDriver;
@@ -28,8 +27,7 @@ const STATISTICS: Duration = Duration::from_secs(60);
 ///
 /// A Durable Object of yours is a few lines around it, as the [crate's documentation](crate) shows. It looks after its
 /// connections while requests come, logs their number once a minute, and gives them up after 60 s without a request, so
-/// that the runtime can evict the object. When your program panics it ends the object: all requests in flight fail at
-/// once instead of waiting for ever, the connections close, and the next request gets a new object.
+/// that the runtime can evict the object. What happens after a panic is the entry's, `entry.mjs`.
 pub struct PoolObject {
     router: Router,
     kept: Option<Rc<Kept>>,
@@ -42,11 +40,9 @@ impl PoolObject {
     /// `router` is called once. An object can't refuse to start, so it is called with settings that are missing or wrong
     /// too: with all of them, each naming its setting. Let its router answer every request with them.
     pub fn new(
-        state: State,
         env: &Env,
         router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
     ) -> PoolObject {
-        abort_on_panic(state);
         match Kept::read(env) {
             Ok(kept) => PoolObject { router: router(Ok(kept.database.clone())), kept: Some(Rc::new(kept)) },
             Err(faults) => PoolObject { router: router(Err(faults)), kept: None },
@@ -129,31 +125,4 @@ fn tend(kept: &Rc<Kept>) {
             }
         }
     });
-}
-
-thread_local! {
-    /// The states of the objects in this isolate.
-    static STATES: RefCell<Vec<JsValue>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Ends an object whose program panicked: every request in flight is answered at once, its connections close, and the next
-/// request gets a new one. Without it they would wait for ever.
-fn abort_on_panic(state: State) {
-    let count = STATES.with_borrow_mut(|states| {
-        states.push(state._inner().into());
-        states.len()
-    });
-    if count > 1 {
-        return; // an isolate makes objects again and again, and they share the hook
-    }
-    let log = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        log(panic);
-        for state in STATES.take() {
-            let abort = js_sys::Reflect::get(&state, &"abort".into()).ok();
-            if let Some(abort) = abort.and_then(|abort| abort.dyn_into::<js_sys::Function>().ok()) {
-                let _ = abort.call1(&state, &"pgspan: a panic".into());
-            }
-        }
-    }));
 }
