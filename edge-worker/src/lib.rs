@@ -54,14 +54,11 @@
 //!
 //! `entry.mjs`, in this crate's folder, goes in front of both: it hands a request to an object (the class `Pool`, the binding
 //! `POOL`) or to the fetch event. After a panic it fails all requests that would else wait for ever, and ends the object, whose
-//! connections close; the next request is well. pgspan's own Worker is made like this too.
+//! connections close; the next request is well. pgspan's own Worker, in the folder `worker`, is made like this too.
 
 mod backoff;
 mod connection;
 mod driver;
-#[cfg(feature = "app")]
-#[allow(missing_docs, missing_debug_implementations, reason = "what the macro for the object writes")]
-mod entry;
 mod log;
 mod login;
 mod object;
@@ -71,8 +68,6 @@ mod settings;
 mod socket;
 
 pub use driver::Connections;
-#[cfg(feature = "app")]
-pub use entry::Pool;
 pub use log::log_to_console;
 pub use object::PoolObject;
 pub use respond::respond;

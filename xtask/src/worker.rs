@@ -31,28 +31,36 @@ pub(crate) async fn run(progress: &Progress, options: &Options) -> Result<()> {
 /// A Worker that can be built.
 pub(crate) struct Worker {
     name: &'static str,
-    /// Its crate's folder; what is built goes into `build` there.
+    /// Its crate's folder.
     folder: &'static str,
     /// What cargo calls the program.
     program: &'static str,
+    /// Where what is built goes.
+    build: &'static str,
     /// Whether it is deployed, and so made as small as can be.
     is_deployed: bool,
 }
 
 /// pgspan's own.
-pub(crate) const OURS: Worker =
-    Worker { name: "the Worker", folder: "edge-worker", program: "pgspan_edge", is_deployed: true };
+pub(crate) const OURS: Worker = Worker {
+    name: "the Worker",
+    folder: "edge-worker/worker",
+    program: "pgspan_worker",
+    build: "edge-worker/build",
+    is_deployed: true,
+};
 
 /// Somebody else's, which does what the suites ask.
 pub(crate) const SUITES: Worker = Worker {
     name: "the suites' Worker",
     folder: "tests/worker",
     program: "tests_worker",
+    build: "tests/worker/build",
     is_deployed: false,
 };
 
 impl Worker {
-    /// Builds it into its folder; all but instant when nothing changed.
+    /// Builds it; all but instant when nothing changed.
     pub(crate) async fn build(&self, progress: &Progress) -> Result<()> {
         setup::node()?;
         setup::npm_packages(progress, &root()).await?;
@@ -69,14 +77,14 @@ impl Worker {
         // The rest (bindings, wasm-opt, bundle) takes seconds whether or not the program changed, so we look first.
         let compiled = target_dir().join("wasm32-unknown-unknown/release").join(self.program);
         let stamp = stamp(&compiled.with_extension("wasm"))?;
-        let build = root().join(self.folder).join("build");
+        let build = root().join(self.build);
         let noted = build.join(".stamp");
         let is_current = fs::read_to_string(&noted).is_ok_and(|noted| noted == stamp);
         if is_current && build.join("index.js").exists() && build.join("index_bg.wasm").exists() {
             return Ok(());
         }
         let mut bundle = Command::new(worker_build);
-        bundle.current_dir(root()).args(["--release", self.folder]);
+        bundle.current_dir(root()).args(["--release", self.folder, "--out-dir"]).arg(&build);
         if !self.is_deployed {
             bundle.arg("--no-opt");
         }
@@ -90,7 +98,7 @@ impl Worker {
                 .await?;
         }
         fs::write(&noted, stamp).with_context(|| format!("could not write {}", noted.display()))?;
-        say(&format!("{} is in {}/build", self.name, self.folder));
+        say(&format!("{} is in {}", self.name, self.build));
         Ok(())
     }
 }

@@ -3,12 +3,11 @@
 use axum::Router;
 use pgspan::{Database, Error};
 use pgspan_app::{Options, Writes};
+use pgspan_edge::{Connections, PoolObject, log_to_console, lookup, respond};
 use worker::{
     Context, DurableObject, Env, HttpRequest, Request, Response, Result, State, durable_object, event,
+    wasm_bindgen,
 };
-
-use crate::settings::lookup;
-use crate::{Connections, PoolObject, log_to_console, respond};
 
 #[event(fetch)]
 async fn fetch(request: HttpRequest, env: Env, ctx: Context) -> Result<Response> {
