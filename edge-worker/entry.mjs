@@ -1,18 +1,55 @@
 // The Worker's entry: hands a request to the object that holds the connections, or answers it itself.
-import Worker, { Pool } from "./build/index.js";
+import Worker, { Pool as Program } from "./build/index.js";
 
-export { Pool };
+const PANIC = "pgspan: a panic";
 
 export default {
   async fetch(request, env, ctx) {
     const pooled = env.POOL && (env.PGSPAN_CONNECT || "pool") === "pool";
     try {
-      return await (pooled ? object(env).fetch(request) : new Worker(ctx, env).fetch(request));
+      return await (pooled ? object(env).fetch(request) : answer(request, env, ctx));
     } catch (error) {
       return lost(request, error, pooled);
     }
   },
 };
+
+// The object that holds the connections. After a panic it is ended: its connections close, all its requests fail, and the
+// next one gets a new object.
+export class Pool {
+  constructor(state, env) {
+    this.program = new Program(state, env);
+    new Promise((end) => waiting.add(end)).then(() => state.abort(PANIC));
+  }
+
+  fetch(request) {
+    return this.program.fetch(request);
+  }
+}
+
+// Lets the program answer, here.
+async function answer(request, env, ctx) {
+  let end;
+  const ended = new Promise((_, reject) => waiting.add((end = () => reject(new Error(PANIC)))));
+  try {
+    return await Promise.race([new Worker(ctx, env).fetch(request), ended]);
+  } finally {
+    waiting.delete(end);
+  }
+}
+
+// A panic ends the program, which all requests and objects of this isolate share, and what they wait for never comes. Each
+// says here how it ends. (It ends in its own request: `handle_cross_request_promise_resolution`, the default since 2024-10.)
+const waiting = new Set();
+
+for (const kind of ["error", "unhandledrejection"]) {
+  addEventListener(kind, ({ error, reason }) => {
+    if ((error ?? reason) instanceof WebAssembly.RuntimeError) {
+      for (const end of waiting) end();
+      waiting.clear();
+    }
+  });
+}
 
 const ids = new Map();
 
@@ -29,7 +66,7 @@ function object(env) {
 function lost(request, error, pooled) {
   console.error("the request was not answered:", error.message);
   const read = request.method === "GET" || request.method === "HEAD";
-  const panic = !pooled || String(error.message).includes("pgspan: a panic");
+  const panic = !pooled || String(error.message).includes(PANIC);
   const [status, title, code, detail] = panic
     ? [500, "Internal Server Error", "internal", "something went wrong here"]
     : read

@@ -2,30 +2,66 @@
 //!
 //! A Worker of yours needs three lines: read the settings, connect, and hand its router to [`respond`].
 //!
-//! ```ignore
+//! ```no_run
 //! #[worker::event(fetch)]
-//! async fn fetch(request: worker::Request, env: worker::Env, ctx: worker::Context) -> worker::Result<worker::Response> {
-//!     let connection = pgspan_edge::Connections::from_env(&env).map_err(|faults| format!("{faults:?}"))?;
-//!     let answer = pgspan_edge::respond(my_router(connection.database()), request).await;
-//!     connection.close_with(&ctx);
+//! async fn fetch(
+//!     request: worker::Request,
+//!     env: worker::Env,
+//!     ctx: worker::Context,
+//! ) -> worker::Result<worker::Response> {
+//!     let connections = pgspan_edge::Connections::from_env(&env).map_err(|faults| format!("{faults:?}"))?;
+//!     let answer = pgspan_edge::respond(my_router(connections.database()), request).await;
+//!     connections.close_with(&ctx);
 //!     answer
 //! }
+//! # fn my_router(database: pgspan::Database) -> axum::Router {
+//! #     axum::Router::new().with_state(database)
+//! # }
+//! # fn main() {}
 //! ```
 //!
 //! A Worker may not use another request's socket, so each request has connections of its own, closed with it; or a Durable
-//! Object holds them between requests, as pgspan's own Worker does ([`Pool`], with `entry.mjs` in front of it).
+//! Object holds them between requests. [`PoolObject`] is all of such an object but its name:
+//!
+//! ```no_run
+//! use axum::Router;
+//! use axum::http::StatusCode;
+//! use pgspan_edge::PoolObject;
+//! use worker::{DurableObject, Env, Request, Response, Result, State, durable_object, wasm_bindgen};
+//!
+//! #[durable_object(fetch)]
+//! pub struct Pool(PoolObject);
+//!
+//! impl DurableObject for Pool {
+//!     fn new(_: State, env: Env) -> Pool {
+//!         Pool(PoolObject::new(&env, |database| database.map_or_else(misconfigured, my_router)))
+//!     }
+//!
+//!     async fn fetch(&self, request: Request) -> Result<Response> {
+//!         self.0.fetch(request).await
+//!     }
+//! }
+//!
+//! fn misconfigured(faults: Vec<pgspan::Error>) -> Router {
+//!     let faults = format!("{faults:?}");
+//!     Router::new().fallback(async move || (StatusCode::INTERNAL_SERVER_ERROR, faults.clone()))
+//! }
+//! # fn my_router(database: pgspan::Database) -> Router {
+//! #     Router::new().with_state(database)
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! `entry.mjs`, in this crate's folder, goes in front of both: it hands a request to an object (the class `Pool`, the binding
+//! `POOL`) or to the fetch event. After a panic it fails all requests that would else wait for ever, and ends the object, whose
+//! connections close; the next request is well. pgspan's own Worker, in the folder `worker`, is made like this too.
 
 mod backoff;
 mod clock;
 mod connection;
 mod driver;
-#[cfg(feature = "app")]
-mod entry;
-#[cfg(feature = "app")]
 mod log;
 mod login;
-#[cfg(feature = "app")]
-#[allow(missing_docs, missing_debug_implementations, reason = "what the macro for the object writes")]
 mod object;
 mod pool;
 mod respond;
@@ -33,7 +69,7 @@ mod settings;
 mod socket;
 
 pub use driver::Connections;
-#[cfg(feature = "app")]
-pub use object::Pool;
+pub use log::log_to_console;
+pub use object::PoolObject;
 pub use respond::respond;
 pub use settings::lookup;

@@ -1,18 +1,26 @@
 //! Logs and panics, to the Worker's console.
 
 use std::fmt::{self, Write};
+use std::sync::Once;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Sends `tracing`'s events and the place of a panic to the console. The text of a panic may quote values and is left out.
-pub(crate) fn install() {
-    let _ = tracing::subscriber::set_global_default(Console);
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(String::new, ToString::to_string);
-        worker::console_error!("panic at {place}");
-    }));
+/// Sends `tracing`'s events and the place of a panic to the Worker's console.
+///
+/// Events of INFO and above are written, a line each. The text of a panic may quote values and is left out; without this the
+/// `worker` crate logs it. Call it first thing in the fetch event and in your object's `new`, where only the first call does
+/// something. In the `start` event it would be too early: the `worker` crate sets its own panic hook after that.
+pub fn log_to_console() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = tracing::subscriber::set_global_default(Console);
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map_or_else(String::new, ToString::to_string);
+            worker::console_error!("panic at {place}");
+        }));
+    });
 }
 
 /// Writes a line for each event of INFO and above; `tracing-subscriber` would be a fifth of the Worker's size.

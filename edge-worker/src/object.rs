@@ -1,20 +1,19 @@
-//! The Durable Object: a pool, and a router in front of it.
+//! What a Durable Object is made of: a pool, and a router in front of it.
 //!
 //! What the runtime does to an object: it is evicted when it has been idle, re-created on a deploy and after a panic, and
 //! never told so. Nothing here needs to be told: the connections end with it, and PostgreSQL rolls back what was open.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use axum::Router;
 use pgspan::{Database, Error, Kind};
-use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
-use worker::{DurableObject, Env, Request, Response, Result, State, durable_object, js_sys};
+use worker::{Env, Request, Response, Result};
 
 use crate::connection::{Dialler, SOCKETS_MOST, now, sleep};
-use crate::entry::options;
 use crate::pool::PoolDriver;
 use crate::{respond, settings};
 
@@ -24,109 +23,106 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often statistics are logged while requests come.
 const STATISTICS: Duration = Duration::from_secs(60);
 
-/// A pool of connections between requests.
-#[durable_object]
-pub struct Pool {
-    served: std::result::Result<Rc<Served>, Router>,
+/// Connections kept between requests, and a router in front of them.
+///
+/// A Durable Object of yours is a few lines around it, as the [crate's documentation](crate) shows. It looks after its
+/// connections while requests come, logs their number once a minute, and gives them up after 60 s without a request, so
+/// that the runtime can evict the object. What happens after a panic is the entry's, `entry.mjs`.
+pub struct PoolObject {
+    router: Router,
+    kept: Option<Rc<Kept>>,
 }
 
-struct Served {
-    router: Router,
+impl PoolObject {
+    /// Reads the settings that [`Connections::from_env`](crate::Connections::from_env) reads, and `POOL_SIZE` (exclusive
+    /// connections; default: 5, the most an object may have, less `DATABASE_SHARED`). It opens no connection yet.
+    ///
+    /// `router` is called once. An object can't refuse to start, so it is called with settings that are missing or wrong
+    /// too: with all of them, each naming its setting. Let its router answer every request with them.
+    pub fn new(
+        env: &Env,
+        router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
+    ) -> PoolObject {
+        match Kept::read(env) {
+            Ok(kept) => PoolObject { router: router(Ok(kept.database.clone())), kept: Some(Rc::new(kept)) },
+            Err(faults) => PoolObject { router: router(Err(faults)), kept: None },
+        }
+    }
+
+    /// Lets the router answer a request, as [`respond`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`respond`], and when the runtime's request can't be read.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the router's handlers.
+    pub async fn fetch(&self, request: Request) -> Result<Response> {
+        if let Some(kept) = &self.kept {
+            kept.last_request.set(now());
+            tend(kept);
+        }
+        respond(self.router.clone(), request).await
+    }
+}
+
+impl fmt::Debug for PoolObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolObject").finish_non_exhaustive()
+    }
+}
+
+/// What an object with good settings keeps.
+struct Kept {
     database: Database,
     driver: PoolDriver,
     last_request: Cell<Duration>,
     is_tended: Cell<bool>,
 }
 
-impl DurableObject for Pool {
-    fn new(state: State, env: Env) -> Self {
-        abort_on_panic(state);
-        let served = serve(&env).map(Rc::new);
-        Pool { served: served.map_err(|faults| pgspan_app::misconfigured(&faults)) }
-    }
-
-    async fn fetch(&self, request: Request) -> Result<Response> {
-        let router = match &self.served {
-            Err(misconfigured) => misconfigured,
-            Ok(served) => {
-                served.last_request.set(now());
-                tend(served);
-                &served.router
+impl Kept {
+    fn read(env: &Env) -> std::result::Result<Kept, Vec<Error>> {
+        let (url, mut settings, opening) = settings::read(env)?;
+        settings.shared = settings.shared.min(SOCKETS_MOST - 1);
+        let size = match settings::lookup(env)("POOL_SIZE").map(|size| size.parse::<usize>()) {
+            None => SOCKETS_MOST - settings.shared,
+            Some(Ok(size)) if size >= 1 && size + settings.shared <= SOCKETS_MOST => size,
+            Some(_) => {
+                let text =
+                    format!("POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {SOCKETS_MOST}");
+                return Err(vec![Error::new(Kind::Config, text)]);
             }
         };
-        respond(router.clone(), request).await
+        let dialler = Dialler::new(url, settings.clone(), opening);
+        let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
+        let database = pgspan::connect_with(driver.clone(), settings);
+        Ok(Kept { database, driver, last_request: Cell::new(now()), is_tended: Cell::new(false) })
     }
-}
-
-fn serve(env: &Env) -> std::result::Result<Served, Vec<Error>> {
-    let (url, mut settings, opening) = settings::read(env)?;
-    let lookup = settings::lookup(env);
-    settings.shared = settings.shared.min(SOCKETS_MOST - 1);
-    let size = match lookup("POOL_SIZE").map(|size| size.parse::<usize>()) {
-        None => SOCKETS_MOST - settings.shared,
-        Some(Ok(size)) if size >= 1 && size + settings.shared <= SOCKETS_MOST => size,
-        Some(_) => {
-            let text =
-                format!("POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {SOCKETS_MOST}");
-            return Err(vec![Error::new(Kind::Config, text)]);
-        }
-    };
-    let options = options(env)?;
-    let dialler = Dialler::new(url, settings.clone(), opening);
-    let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
-    let database = pgspan::connect_with(driver.clone(), settings);
-    Ok(Served {
-        router: pgspan_app::router(database.clone(), options),
-        database,
-        driver,
-        last_request: Cell::new(now()),
-        is_tended: Cell::new(false),
-    })
 }
 
 /// Looks after the connections for as long as requests come, then closes them and stops: a waiting timer would keep the
 /// object.
-fn tend(served: &Rc<Served>) {
-    if served.is_tended.replace(true) {
+fn tend(kept: &Rc<Kept>) {
+    if kept.is_tended.replace(true) {
         return;
     }
-    let served = served.clone();
+    let kept = kept.clone();
     spawn_local(async move {
         let mut logged = now();
         loop {
             sleep(IDLE / 4).await;
             if now().saturating_sub(logged) >= STATISTICS {
                 logged = now();
-                let [size, idle, sockets, waiting] = served.driver.statistics();
+                let [size, idle, sockets, waiting] = kept.driver.statistics();
                 tracing::info!(size, idle, sockets, waiting, "pool");
             }
-            if now().saturating_sub(served.last_request.get()) >= IDLE {
-                served.driver.close_idle();
-                served.database.close_shared();
-                served.is_tended.set(false);
+            if now().saturating_sub(kept.last_request.get()) >= IDLE {
+                kept.driver.close_idle();
+                kept.database.close_shared();
+                kept.is_tended.set(false);
                 return;
             }
         }
     });
-}
-
-thread_local! {
-    /// The states of the objects in this isolate.
-    static STATES: RefCell<Vec<JsValue>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Ends an object whose program panicked: every request in flight is answered at once, its connections close, and the next
-/// request gets a new one. Without it they would wait for ever.
-fn abort_on_panic(state: State) {
-    STATES.with_borrow_mut(|states| states.push(state._inner().into()));
-    let log = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        log(panic);
-        for state in STATES.take() {
-            let abort = js_sys::Reflect::get(&state, &"abort".into()).ok();
-            if let Some(abort) = abort.and_then(|abort| abort.dyn_into::<js_sys::Function>().ok()) {
-                let _ = abort.call1(&state, &"pgspan: a panic".into());
-            }
-        }
-    }));
 }

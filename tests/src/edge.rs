@@ -34,6 +34,17 @@ impl Edge {
         Self::start_trusting(settings, None).await
     }
 
+    /// The same with another Worker behind the same entry: one of this repository's folders.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    /// As [`start`](Self::start).
+    pub async fn start_another(worker: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::launch(worker, settings, None).await
+    }
+
     /// The same in a runtime that trusts one authority (a certificate in PEM) instead of the public ones.
     ///
     /// # Errors
@@ -42,10 +53,14 @@ impl Edge {
     /// # Cancel safety
     /// As [`start`](Self::start).
     pub async fn start_trusting(settings: &[(&str, &str)], authority: Option<&str>) -> Result<Self> {
-        let worker = root().join("edge-worker");
+        Self::launch("edge-worker", settings, authority).await
+    }
+
+    async fn launch(worker: &str, settings: &[(&str, &str)], authority: Option<&str>) -> Result<Self> {
+        let build = root().join(worker).join("build");
         ensure!(
-            worker.join("build/index.js").exists(),
-            "the Worker is not built; run `cargo xtask worker` first"
+            build.join("index.js").exists(),
+            "the Worker in {worker} is not built; run `cargo xtask worker --tests` first"
         );
         let port = free_port()?;
         // Its own copy: a relative path is all that the configuration's `embed` takes, and a rebuild can't change what runs.
@@ -53,9 +68,12 @@ impl Edge {
         let _ = fs::remove_dir_all(&folder);
         private_dir(&folder)?;
         private_dir(&folder.join("build"))?;
-        for part in PARTS {
-            fs::copy(worker.join(part), folder.join(part))
-                .with_context(|| format!("could not copy the Worker's {part}"))?;
+        let copy = |from: PathBuf, to: &str| {
+            fs::copy(&from, folder.join(to)).with_context(|| format!("could not copy {}", from.display()))
+        };
+        copy(root().join("edge-worker/entry.mjs"), "entry.mjs")?;
+        for part in ["index.js", "index_bg.wasm"] {
+            copy(build.join(part), &format!("build/{part}"))?;
         }
         let config = folder.join("config.capnp");
         let file = File::options().write(true).create_new(true).mode(0o600).open(&config);
@@ -92,9 +110,6 @@ impl Drop for Edge {
         let _ = fs::remove_dir_all(self.folder.join("build"));
     }
 }
-
-/// The Worker: its entry, and what the entry imports.
-const PARTS: [&str; 3] = ["entry.mjs", "build/index.js", "build/index_bg.wasm"];
 
 /// workerd's configuration, in Cap'n Proto's text form (`workerd.capnp` in its repository is the reference).
 fn configuration(port: u16, settings: &[(&str, &str)], authority: Option<&str>) -> String {

@@ -46,7 +46,8 @@ fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> 
     for package in ["pgspan", "pgspan-app", "pgspan-macros"] {
         let dependencies = &declared[package];
         for name in names(dependencies) {
-            let host = ["pgspan-server", "pgspan-edge", "tests", "xtask"].contains(&name);
+            let host = ["pgspan-server", "pgspan-edge", "tests", "tests-worker", "pgspan-worker", "xtask"]
+                .contains(&name);
             assert!(!host && !runtimes.contains(&name), "{package} depends on {name}");
         }
         for dependency in dependencies {
@@ -83,6 +84,11 @@ fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> 
 fn only_the_hosts_name_what_is_theirs() -> Result<()> {
     for (package, dependencies) in declared()? {
         let names = names(&dependencies);
+        let is_program = |name: &&str| ["pgspan-worker", "tests-worker"].contains(name);
+        assert!(!names.iter().any(is_program), "{package} depends on a program: {names:?}");
+        if is_program(&package.as_str()) {
+            continue; // what a user's Worker is
+        }
         if package != "pgspan-edge" {
             assert!(
                 !names.iter().any(|name| ["worker", "wasm-bindgen"].contains(name)),
@@ -103,10 +109,11 @@ fn only_the_hosts_name_what_is_theirs() -> Result<()> {
 #[test]
 fn the_hosts_libraries_do_without_the_application() -> Result<()> {
     let declared = declared()?;
-    for host in ["pgspan-server", "pgspan-edge"] {
-        let application = declared[host].iter().find(|dependency| dependency["name"] == "pgspan-app");
-        let application = application.with_context(|| format!("{host} does not serve the application"))?;
-        assert_eq!(application["optional"], true, "{host}: the application must be a feature");
-    }
+    let application =
+        |host: &str| declared[host].iter().find(|dependency| dependency["name"] == "pgspan-app");
+    let native = application("pgspan-server").context("pgspan-server does not serve the application")?;
+    assert_eq!(native["optional"], true, "the application must be a feature");
+    assert_eq!(application("pgspan-edge"), None, "the application is pgspan-worker's");
+    assert!(application("pgspan-worker").is_some(), "pgspan-worker does not serve the application");
     Ok(())
 }

@@ -52,7 +52,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     fs::create_dir_all(target_dir().join("bench/peers")).context("could not create target/bench")?;
     let what = match options.what {
         What::Edge => {
-            worker::build(progress).await?;
+            worker::OURS.build(progress).await?;
             bundle_workers(progress).await?;
             "edge"
         }

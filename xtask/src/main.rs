@@ -32,7 +32,7 @@ enum Task {
     /// Measure pgspan beside others on this machine; docs/performance.md says how and why
     Bench(bench::Options),
     /// Build the Worker into edge-worker/build, as `wrangler dev` and `wrangler deploy` do by themselves
-    Worker,
+    Worker(worker::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,7 +68,7 @@ fn run(task: Task) -> Result<Option<ExitCode>> {
                 Task::Up(options) => up::run(&progress, options).await,
                 Task::Test(options) => test::run(&progress, options).await,
                 Task::Bench(options) => bench::run(&progress, options).await,
-                Task::Worker => worker::build(&progress).await.map(|()| ExitCode::SUCCESS),
+                Task::Worker(options) => worker::run(&progress, &options).await.map(|()| ExitCode::SUCCESS),
             }
         };
         // The branch not taken is dropped here, and with it every process that it started.

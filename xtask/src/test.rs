@@ -24,7 +24,8 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     setup::node()?;
     setup::npm_packages(progress, &root()).await?;
     progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
-    worker::build(progress).await?;
+    worker::OURS.build(progress).await?;
+    worker::SUITES.build(progress).await?;
     let start = Cluster::throwaway(&[("max_connections", "200")]);
     let cluster = progress.step("starting an embedded PostgreSQL", start).await?;
 

@@ -63,7 +63,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     }
     progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
     if options.starts(Host::Edge) {
-        worker::build(progress).await?;
+        worker::OURS.build(progress).await?;
     }
 
     let mut cluster = None;

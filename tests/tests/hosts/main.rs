@@ -4,5 +4,6 @@ mod both;
 mod bytes;
 mod edge_alone;
 mod native_alone;
+mod panics;
 mod seed;
 mod support;
