@@ -70,8 +70,14 @@ pub(crate) async fn run(options: &Options) -> Result<Report> {
 
 async fn contestants(options: &Options, stage: &Stage) -> Result<Vec<Contestant>> {
     let direct = [("DATABASE_URL", stage.url.as_str()), ("ALLOW_ANONYMOUS_WRITES", "true")];
-    let pool = [&direct[..], &[("PGSPAN_CONNECT", "pool")]].concat();
-    let socket = [&direct[..], &[("PGSPAN_CONNECT", "socket")]].concat();
+    // ours as docs/deploying.md recommends
+    let pool = [&direct[..], &[("PGSPAN_CONNECT", "pool"), ("DATABASE_PREPARE", "true")]].concat();
+    let socket_url = with_scram(&stage.url);
+    let socket = [
+        ("DATABASE_URL", socket_url.as_str()),
+        ("ALLOW_ANONYMOUS_WRITES", "true"),
+        ("PGSPAN_CONNECT", "socket"),
+    ];
     let mut all = vec![
         Contestant::new(POOL, Runner::Edge(Edge::start(&pool).await?)),
         Contestant::new(SOCKET, Runner::Edge(Edge::start(&socket).await?)),
@@ -90,8 +96,13 @@ async fn contestants(options: &Options, stage: &Stage) -> Result<Vec<Contestant>
     if let Some(pooler) = &stage.pooler {
         let url = pooler.url(DATABASE);
         let pooled = [("DATABASE_URL", url.as_str()), ("DATABASE_POOLER", "transaction")];
-        let ours =
-            [&pooled[..], &[("ALLOW_ANONYMOUS_WRITES", "true"), ("PGSPAN_CONNECT", "socket")]].concat();
+        let ours_url = with_scram(&url);
+        let ours = [
+            ("DATABASE_URL", ours_url.as_str()),
+            ("DATABASE_POOLER", "transaction"),
+            ("ALLOW_ANONYMOUS_WRITES", "true"),
+            ("PGSPAN_CONNECT", "socket"),
+        ];
         all.push(Contestant::new(SOCKET_POOLED, Runner::Edge(Edge::start(&ours).await?)));
         for (name, script) in PEERS {
             let name = format!("{name}, PgBouncer");
@@ -136,12 +147,17 @@ async fn many_requests(report: &mut Report, stage: &Stage, contestants: &[Contes
     Ok(())
 }
 
+/// A URL that states how the server asks for the password.
+fn with_scram(url: &str) -> String {
+    format!("{url}&require_auth=scram-sha-256")
+}
+
 /// Round trips, of ours against their targets and of the peers for the record.
 async fn counts(report: &mut Report, stage: &Stage) -> Result<()> {
     println!("counting round trips");
     let proxy = Proxy::before(&stage.url).await?;
     let url = proxy.url(&stage.url);
-    let stated = format!("{url}&require_auth=scram-sha-256");
+    let stated = with_scram(&url);
     for (what, url, wanted) in [("", &url, 4.0), (", require_auth=scram-sha-256", &stated, 3.0)] {
         let settings = [
             ("DATABASE_URL", url.as_str()),

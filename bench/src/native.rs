@@ -17,6 +17,7 @@ use crate::stage::Stage;
 use crate::target::{Target, Wanted};
 
 const OURS: &str = "pgspan";
+const UNPREPARED: &str = "pgspan, nothing prepared";
 const PGBENCH: &str = "pgbench -M prepared (no HTTP)";
 const DEADPOOL: &str = "axum + deadpool-postgres";
 const SQLX: &str = "axum + sqlx";
@@ -63,8 +64,13 @@ pub(crate) async fn run(options: &Options) -> Result<Report> {
 
 async fn contestants(report: &mut Report, options: &Options, stage: &Stage) -> Result<Vec<Contestant>> {
     let url = stage.url.as_str();
-    let settings = [("DATABASE_URL", url), ("ALLOW_ANONYMOUS_WRITES", "true"), ("POOL_SIZE", "8")];
-    let mut all = vec![Contestant::new(OURS, Runner::Native(Native::start(&settings).await?))];
+    let defaults = [("DATABASE_URL", url), ("ALLOW_ANONYMOUS_WRITES", "true"), ("POOL_SIZE", "8")];
+    // as the documentation recommends where PostgreSQL is reached directly, and as all peers do
+    let settings = [&defaults[..], &[("DATABASE_PREPARE", "true")]].concat();
+    let mut all = vec![
+        Contestant::new(OURS, Runner::Native(Native::start(&settings).await?)),
+        Contestant::new(UNPREPARED, Runner::Native(Native::start(&defaults).await?)),
+    ];
     if !options.settings.is_empty() {
         let extra = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let settings: Vec<_> = settings.into_iter().chain(extra).collect();

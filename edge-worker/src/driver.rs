@@ -4,12 +4,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Router;
 use pgspan::driver::{Dialled, Driver};
 use pgspan::{Database, Error, Result};
 use worker::send::SendFuture;
-use worker::{Context, Env};
+use worker::{Context, Env, Request, Response};
 
 use crate::connection::{Connection, Dialler, lock, now, sleep};
+use crate::respond::respond_from;
 use crate::settings;
 
 /// One request's connections. Take its [`database`](Connections::database), and when the answer is there let it
@@ -40,6 +42,23 @@ impl Connections {
     /// The database, for this request alone.
     pub fn database(&self) -> Database {
         self.database.clone()
+    }
+
+    /// Lets a router answer a request from these connections: it finds the [`Database`] in the request's extensions
+    /// (axum's `Extension<Database>`), so that one router, built once, serves all requests. Then as
+    /// [`close_with`](Connections::close_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`respond`](crate::respond()).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of the router's handlers.
+    pub async fn answer(self, router: Router, request: Request, ctx: &Context) -> worker::Result<Response> {
+        let answer = respond_from(self.database(), router, request).await;
+        self.close_with(ctx);
+        answer
     }
 
     /// Closes the connections that are idle now and those that become so, and keeps the request's context alive until

@@ -6,6 +6,7 @@ use axum::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, Request as HttpRequest};
 use futures_util::stream::once;
 use http_body_util::BodyExt;
+use pgspan::Database;
 use tower_service::Service;
 use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::JsFuture;
@@ -26,8 +27,19 @@ const WHOLE_MOST: u64 = 1024 * 1024;
 /// # Cancel safety
 ///
 /// That of the router's handlers.
-pub async fn respond(mut router: Router, request: Request) -> Result<Response> {
-    let response = match router.call(take(request.inner())?).await {
+pub async fn respond(router: Router, request: Request) -> Result<Response> {
+    answer(router, take(request.inner())?).await
+}
+
+/// The same from a database for this request alone, which the router finds in the request's extensions.
+pub(crate) async fn respond_from(database: Database, router: Router, request: Request) -> Result<Response> {
+    let mut request = take(request.inner())?;
+    request.extensions_mut().insert(database);
+    answer(router, request).await
+}
+
+async fn answer(mut router: Router, request: HttpRequest<Body>) -> Result<Response> {
+    let response = match router.call(request).await {
         Ok(response) => response,
         Err(never) => match never {},
     };

@@ -33,7 +33,6 @@ struct Open {
     ended: bool,
     unsent: Vec<u8>,
     writing: Option<JsFuture>,
-    closing: Option<JsFuture>,
     /// TLS was begun, and nothing was read since: what fails now is TLS.
     is_shaking_hands: bool,
     /// Another stream has the socket.
@@ -67,7 +66,6 @@ impl Stream {
             ended: false,
             unsent: Vec::new(),
             writing: None,
-            closing: None,
             is_shaking_hands,
             handed_on: false,
         })))
@@ -185,10 +183,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let open = &mut *self.0;
-        ready!(open.poll_unsent(cx))?;
-        let closed = ready!(poll_promise(&mut open.closing, cx, || open.writer.close()));
-        Poll::Ready(closed.map(drop).map_err(|cause| failed("closing failed", &cause)))
+        self.0.poll_unsent(cx) // all has left then; the socket is closed when this is dropped
     }
 }
 

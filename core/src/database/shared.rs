@@ -3,6 +3,7 @@
 //! tokio-postgres pipelines what is in flight on one client, so a few connections serve many callers. A statement here is
 //! never cancelled, since the cancel could hit another's; `statement_timeout` ends it.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +61,8 @@ impl Shared {
         let _in_flight = InFlight::count(&connection);
         let prepared = db.settings().prepares().then_some(&connection.prepared);
         let limit = db.settings().statement_deadline();
-        let answer = match db.flight(limit, perform(&connection.client, prepared, sql)).await {
+        // pinned here, since each function that takes a future by value makes room for it again
+        let answer = match db.flight(limit, pin!(perform(&connection.client, prepared, sql))).await {
             Ok(Err(error)) if prepared.is_some() && is_stale(&error) => {
                 Box::pin(db.flight(limit, perform(&connection.client, None, sql))).await
             }

@@ -1,5 +1,7 @@
 //! pgspan's own Worker: the application behind the fetch event, and in the Durable Object.
 
+use std::cell::RefCell;
+
 use axum::Router;
 use pgspan::{Database, Error};
 use pgspan_app::{Options, Writes};
@@ -11,15 +13,30 @@ use worker::{
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
     log_to_console();
-    let (database, connections) = match Connections::from_env(&env) {
-        Ok(connections) => (Ok(connections.database()), Some(connections)),
-        Err(faults) => (Err(faults), None),
-    };
-    let answer = respond(application(&env, database), request).await;
-    if let Some(connections) = connections {
-        connections.close_with(&ctx);
+    match (Connections::from_env(&env), options(&env)) {
+        (Ok(connections), Ok(options)) => {
+            let router = router(connections.database(), options);
+            connections.answer(router, request, &ctx).await
+        }
+        (connections, options) => respond(misconfigured(connections.err(), options.err()), request).await,
     }
-    answer
+}
+
+thread_local! {
+    /// The router, and what it was built with: building it costs a request with a connection of its own a twentieth.
+    static ROUTER: RefCell<Option<(Options, Router)>> = const { RefCell::new(None) };
+}
+
+/// One router for all requests with the same options; each brings its own database.
+fn router(database: Database, options: Options) -> Router {
+    ROUTER.with_borrow_mut(|kept| match kept {
+        Some((with, router)) if *with == options => router.clone(),
+        _ => {
+            let router = pgspan_app::router(database, options.clone());
+            *kept = Some((options, router.clone()));
+            router
+        }
+    })
 }
 
 /// pgspan's own Durable Object.
@@ -41,11 +58,13 @@ impl DurableObject for Pool {
 fn application(env: &Env, database: std::result::Result<Database, Vec<Error>>) -> Router {
     match (database, options(env)) {
         (Ok(database), Ok(options)) => pgspan_app::router(database, options),
-        (database, options) => {
-            let faults = database.err().into_iter().flatten().chain(options.err());
-            pgspan_app::misconfigured(&faults.collect::<Vec<_>>())
-        }
+        (database, options) => misconfigured(database.err(), options.err()),
     }
+}
+
+fn misconfigured(settings: Option<Vec<Error>>, options: Option<Error>) -> Router {
+    let faults = settings.into_iter().flatten().chain(options);
+    pgspan_app::misconfigured(&faults.collect::<Vec<_>>())
 }
 
 fn options(env: &Env) -> std::result::Result<Options, Error> {

@@ -50,7 +50,8 @@ impl Service<Request> for Enveloped {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = request_id(request.headers());
-        let db = self.app.db.with_deadline(self.app.options.request_timeout);
+        let db = request.extensions().get().unwrap_or(&self.app.db);
+        let db = db.with_deadline(self.app.options.request_timeout);
         let answer = refuse(&self.app, &request).map(|()| {
             request.extensions_mut().insert(db.clone());
             self.route.call(request)

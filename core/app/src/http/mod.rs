@@ -22,7 +22,7 @@ use readiness::Readiness;
 pub use writes::Writes;
 
 /// How the application is served.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Who may write. Default: no one.
     pub writes: Writes,
@@ -36,7 +36,8 @@ impl Default for Options {
     }
 }
 
-/// The application's router, the same on both hosts. Build it once: that costs more than a request.
+/// The application's router, the same on both hosts. Build it once: that costs more than a request. A request that brings a
+/// [`Database`] of its own, as an extension, is answered from that.
 pub fn router(db: Database, options: Options) -> Router {
     let app = Arc::new(App { db, options, readiness: Readiness::default() });
     Router::new()

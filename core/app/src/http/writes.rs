@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use super::problem::Problem;
 
 /// Who may write.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub enum Writes {
     /// No one. The default: an endpoint that writes for everyone must be asked for.
     #[default]
