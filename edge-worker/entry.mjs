@@ -19,7 +19,7 @@ export default {
 export class Pool {
   constructor(state, env) {
     this.program = new Program(state, env);
-    new Promise((end) => waiting.add(end)).then(() => state.abort(PANIC));
+    new Promise((end) => wait((this.end = end))).then(() => state.abort(PANIC));
   }
 
   fetch(request) {
@@ -29,23 +29,33 @@ export class Pool {
 
 // Lets the program answer, here.
 async function answer(request, env, ctx) {
-  let end;
-  const ended = new Promise((_, reject) => waiting.add((end = () => reject(new Error(PANIC)))));
+  let end, place;
+  const ended = new Promise((_, reject) => (end = () => reject(new Error(PANIC))));
   try {
+    place = wait(end);
     return await Promise.race([new Worker(ctx, env).fetch(request), ended]);
   } finally {
-    waiting.delete(end);
+    waiting.delete(place);
+    end = undefined; // until here it is held
   }
 }
 
 // A panic ends the program, which all requests and objects of this isolate share, and what they wait for never comes. Each
 // says here how it ends. (It ends in its own request: `handle_cross_request_promise_resolution`, the default since 2024-10.)
+// Held weakly: an object that is evicted and a request whose client hung up are not told to leave.
 const waiting = new Set();
+
+function wait(end) {
+  if (waiting.size >= 256) for (const place of waiting) if (!place.deref()) waiting.delete(place);
+  const place = new WeakRef(end);
+  waiting.add(place);
+  return place;
+}
 
 for (const kind of ["error", "unhandledrejection"]) {
   addEventListener(kind, ({ error, reason }) => {
     if ((error ?? reason) instanceof WebAssembly.RuntimeError) {
-      for (const end of waiting) end();
+      for (const place of waiting) place.deref()?.();
       waiting.clear();
     }
   });

@@ -44,8 +44,9 @@ impl<'s, 'q> Batch<'s, 'q> {
         Batch { session, depth, statements, atomic: false }
     }
 
-    /// Makes the batch one transaction: BEGIN, the statements and COMMIT in one round trip; a single statement is one by
-    /// itself, and is sent alone. In a transaction's batch it is one already, and nothing changes.
+    /// Makes the batch one transaction: BEGIN, the statements and COMMIT in one round trip. A single statement is one by itself
+    /// and is sent alone, unless a pooler stands in between, where the limits travel with it; a CALL that commits inside is not
+    /// atomic then. In a transaction's batch it is one already, and nothing changes.
     pub fn atomic(mut self) -> Batch<'s, 'q> {
         self.atomic = self.depth == 0;
         self
@@ -196,10 +197,11 @@ impl Session {
         }
     }
 
-    /// BEGIN, the statements and COMMIT in one flight.
+    /// BEGIN, the statements and COMMIT in one flight; a single statement alone, unless limits must travel with it.
     async fn one_flight(&mut self, statements: &[Sql<'_>]) -> Result<Results> {
         self.settle(0);
-        if statements.len() <= 1 && self.db.settings().transaction_limits().is_empty() {
+        let no_limits = self.db.settings().transaction_limits().is_empty();
+        if statements.is_empty() || statements.len() == 1 && no_limits {
             return self.pipelined(0, statements).await; // a statement by itself is a transaction
         }
         self.account.blocks.push(Block::new(Start::Begin(TransactionOptions::new())));

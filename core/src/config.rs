@@ -31,7 +31,8 @@ pub struct Settings {
     pub shared: usize,
     /// Whether statements written with [`sql!`](crate::sql) are prepared on the connections that are kept, so that the
     /// server reads and plans each once. Default: no, which is right everywhere; behind a transaction pooler it is refused,
-    /// since there the next statement may meet another server connection. Worth a quarter of the speed of small statements.
+    /// since there the next statement may meet another server connection. It has no effect where a connection lives no longer
+    /// than a request. Small statements then cost the server half.
     pub prepare: bool,
     /// What happens to a clean connection before it is given back. Default: nothing.
     pub recycle: Recycle,
@@ -78,7 +79,8 @@ const GRACE: Duration = Duration::from_millis(500);
 impl Settings {
     /// Reads the settings by name, say from the environment: `ACQUIRE_TIMEOUT_MS`, `STATEMENT_TIMEOUT_MS`,
     /// `LOCK_TIMEOUT_MS`, `IDLE_IN_TRANSACTION_TIMEOUT_MS`, `DATABASE_POOLER` (`none` or `transaction`),
-    /// `DATABASE_SHARED`, `DATABASE_PREPARE` (`true` or `false`), `DATABASE_RECYCLE` (`clean` or `discard-all`). What is not set has its default.
+    /// `DATABASE_SHARED`, `DATABASE_PREPARE` (`true` or `false`), `DATABASE_RECYCLE` (`clean` or `discard-all`). What is not
+    /// set has its default.
     ///
     /// # Errors
     ///

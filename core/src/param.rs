@@ -12,7 +12,7 @@ pub use tokio_postgres::types::Json;
 
 /// A value that can stand in the braces of [`sql!`](crate::sql).
 ///
-/// Statements are sent with the types of their parameters, so that they need one round trip and nothing is prepared.
+/// Statements are sent with the types of their parameters, so that they need one round trip and nothing need be prepared.
 /// `TYPE` is that type: `i64` is `int8`, `&str` is `text`, `Vec<i32>` is `int4[]`. Where PostgreSQL needs another, cast
 /// in the SQL: `{price}::numeric`.
 ///

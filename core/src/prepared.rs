@@ -78,19 +78,17 @@ pub(crate) struct Claim<'p> {
 }
 
 impl Claim<'_> {
-    /// What came of it. A failure may be that of the transaction around it, so it may be tried again.
+    /// It was not prepared, and may be tried again: the failure may be that of the transaction around it.
+    pub(crate) fn give_up(self) {
+        self.prepared.lock().remove(self.text);
+    }
+
+    /// What came of it.
     pub(crate) fn enter(self, statement: Result<Statement, tokio_postgres::Error>) {
-        let mut slots = self.prepared.lock();
-        match statement {
-            Err(_) => {
-                slots.remove(self.text);
-            }
-            Ok(statement) => {
-                let mut types = statement.columns().iter().map(|column| column.type_());
-                if types.all(|ty| Type::from_oid(ty.oid()).is_some()) {
-                    slots.insert(self.text, Slot::Ready(statement));
-                }
-            }
+        let Ok(statement) = statement else { return self.give_up() };
+        let mut types = statement.columns().iter().map(|column| column.type_());
+        if types.all(|ty| Type::from_oid(ty.oid()).is_some()) {
+            self.prepared.lock().insert(self.text, Slot::Ready(statement));
         }
     }
 }

@@ -77,7 +77,7 @@ impl<'s> Transaction<'s> {
             return self.undo().await;
         }
         // what is not written is not unknown: on a closed connection, or past the deadline, nothing is stored
-        self.session.ready()?;
+        self.session.ready().inspect_err(|error| self.session.db.count(error))?;
         self.keep().await
     }
 

@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 use worker::send::SendFuture;
 
 use crate::backoff::Backoff;
-use crate::clock::shared_sleep;
+use crate::clock::Clock;
 use crate::connection::{Connection, Dialler, now};
 
 /// Requests that may wait for a connection; further ones are refused at once. 64, as on the native host.
@@ -31,6 +31,7 @@ pub(crate) struct PoolDriver {
     pool: Pool<Opener>,
     opener: Arc<Shared>,
     waiting: Arc<AtomicUsize>,
+    clock: Clock,
 }
 
 struct Shared {
@@ -49,7 +50,7 @@ impl PoolDriver {
         let pool = pool.map_err(|error| {
             Error::new(pgspan::Kind::Config, "the pool can't be built").with_source(error)
         })?;
-        Ok(PoolDriver { pool, opener, waiting: Arc::default() })
+        Ok(PoolDriver { pool, opener, waiting: Arc::default(), clock: Clock::default() })
     }
 
     /// Closes the connections no one uses now.
@@ -116,7 +117,7 @@ impl Driver for PoolDriver {
     fn acquire(&self) -> impl Future<Output = Result<Pooled>> + Send {
         SendFuture::new(async {
             let limit = self.opener.dialler.settings().acquire_timeout;
-            match select(Box::pin(self.take()), shared_sleep(limit)).await {
+            match select(Box::pin(self.take()), self.clock.sleep(limit)).await {
                 Either::Left((taken, _)) => taken,
                 Either::Right(_) => {
                     Err(Error::unavailable("no connection became free, or could be opened, in time"))
@@ -140,7 +141,7 @@ impl Driver for PoolDriver {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
-        shared_sleep(duration)
+        self.clock.sleep(duration)
     }
 
     fn now(&self) -> Duration {

@@ -57,6 +57,9 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
         (Ok((url, opening)), Ok(mut settings), true) => {
             if connect == Connect::Hyperdrive {
                 settings.pooler = Some(Pooler::Transaction);
+                if settings.prepare {
+                    return Err(vec![fault("DATABASE_PREPARE: nothing can be prepared behind Hyperdrive")]);
+                }
             }
             Ok((url, settings, opening))
         }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::patience::patiently;
+use crate::politely::politely;
 use crate::tls;
 
 /// A peer that vanished without a word is noticed after 60 s + 3 × 15 s (and by a deadline before that, if it is needed);
@@ -62,12 +62,12 @@ impl Dialler {
             None => {
                 let (client, connection) = self.0.config.connect(NoTls).await?;
                 let (task, notifications) = drive(connection);
-                Ok(Opened { client, notifications, task: tokio::spawn(patiently(task)) })
+                Ok(Opened { client, notifications, task: tokio::spawn(politely(task)) })
             }
             Some(tls) => {
                 let (client, connection) = self.0.config.connect(tls.clone()).await?;
                 let (task, notifications) = drive(connection);
-                Ok(Opened { client, notifications, task: tokio::spawn(patiently(task)) })
+                Ok(Opened { client, notifications, task: tokio::spawn(politely(task)) })
             }
         }
     }

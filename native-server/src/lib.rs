@@ -87,7 +87,7 @@ mod numbers;
 mod opener;
 #[cfg(feature = "otlp")]
 pub mod otlp;
-mod patience;
+mod politely;
 mod pool;
 mod queue;
 mod random;

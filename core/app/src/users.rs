@@ -38,11 +38,13 @@ pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>
     // a batch, since behind a pooler the timeouts must travel with it
     let mut stored: Vec<User> = session.batch([insert]).atomic().await?.fetch_all(0)?;
     // the server promises no order; that of the names is at hand, since each is there once
-    let in_order = names.iter().filter_map(|name| {
-        let place = stored.iter().position(|user| user.name == *name)?;
-        Some(stored.remove(place))
-    });
-    Ok(in_order.collect())
+    let mut users = Vec::with_capacity(stored.len());
+    for name in names {
+        let place = stored.iter().position(|user| user.name == *name);
+        users.extend(place.map(|place| stored.remove(place)));
+    }
+    users.append(&mut stored); // what a trigger stored under another name
+    Ok(users)
 }
 
 /// Up to `limit` users with an id above `after`.

@@ -13,7 +13,7 @@ use super::Database;
 use crate::deadline::Elapsed;
 use crate::error::{Error, Kind, Result, must_not_be_reused};
 use crate::prepared::Prepared;
-use crate::session::pipeline::{Outcome, is_stale, perform};
+use crate::session::pipeline::{Keep, Outcome, perform};
 use crate::session::stake;
 use crate::sql::{Effect, Sql};
 
@@ -59,16 +59,11 @@ impl Shared {
         db.check_deadline()?;
         let stake = stake(0, sql);
         let _in_flight = InFlight::count(&connection);
-        let prepared = db.settings().prepares().then_some(&connection.prepared);
-        let limit = db.settings().statement_deadline();
+        let keep = Keep { prepared: &connection.prepared, alone: true };
+        let keep = db.settings().prepares().then_some(keep);
         // pinned here, since each function that takes a future by value makes room for it again
-        let answer = match db.flight(limit, pin!(perform(&connection.client, prepared, sql))).await {
-            Ok(Err(error)) if prepared.is_some() && is_stale(&error) => {
-                Box::pin(db.flight(limit, perform(&connection.client, None, sql))).await
-            }
-            answer => answer,
-        };
-        match answer {
+        let performed = pin!(perform(&connection.client, keep, sql));
+        match db.flight(db.settings().statement_deadline(), performed).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(error)) => {
                 if error.code().is_some_and(must_not_be_reused) {
@@ -108,6 +103,9 @@ impl Shared {
                 dialling
             }
         };
+        if let (Some(least), false) = self.least_loaded() {
+            return Ok(least); // someone else opened the last there may be
+        }
         let dialled = db.within(left(), db.dial()).await;
         let dialled = dialled.unwrap_or_else(|Elapsed| Err(too_late(db)));
         match (dialled, self.least_loaded()) {

@@ -25,7 +25,7 @@ use crate::prepared::Prepared;
 use crate::row::FromRow;
 use crate::sql::{Effect, Sql};
 use crate::transaction::{Transaction, TransactionId, TransactionOptions};
-use pipeline::{Answer, Outcome, Pipeline, is_stale, perform, send_and_forget};
+use pipeline::{Answer, Keep, Outcome, Pipeline, perform, send_and_forget};
 
 /// A connection no one else uses, in autocommit: each statement is its own transaction unless you begin one.
 ///
@@ -113,13 +113,6 @@ impl Session {
         self.judge_opening(&opening, opened, Behind::of(answer.as_ref()))?;
         match answer {
             Some(Ok(outcome)) => Ok(outcome),
-            // it did not run, and outside a transaction nothing else is harmed: again, and prepared anew
-            Some(Err(error)) if depth == 0 && self.prepared().is_some() && is_stale(&error) => {
-                match self.flight(&[sql]).await?.answers.pop() {
-                    Some(answer) => answer.map_err(|error| self.judge(error, stake)),
-                    None => Err(Error::deadline(stake)),
-                }
-            }
             Some(Err(error)) => Err(self.judge(error, stake)),
             None => Err(Error::deadline(stake)),
         }
@@ -128,7 +121,10 @@ impl Session {
     /// Everything that is asked before a flight; gives what must be sent ahead of it.
     pub(crate) fn prepare(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<Vec<Sql<'static>>> {
         self.settle(depth);
-        self.ready().inspect_err(|_| self.account.fail(None))?;
+        self.ready().inspect_err(|error| {
+            self.db.count(error);
+            self.account.fail(None);
+        })?;
         for sql in statements {
             match sql.check() {
                 Ok(Effect::None) => {}
@@ -158,8 +154,10 @@ impl Session {
         self.account.unanswered += statements.len();
         self.account.mark_begun();
         let mut answers = Vec::with_capacity(statements.len());
-        let (client, prepared) = (lease.client(), self.prepared());
-        let sent = Pipeline::new(statements.iter().map(|sql| perform(client, prepared, sql)), &mut answers);
+        let client = lease.client();
+        let alone = self.account.blocks.is_empty() && statements.len() == 1;
+        let keep = self.prepared().map(|prepared| Keep { prepared, alone });
+        let sent = Pipeline::new(statements.iter().map(|sql| perform(client, keep, sql)), &mut answers);
         let _ = self.db.flight(self.db.settings().statement_deadline(), sent).await;
         self.account.unanswered -= answers.len();
         Ok(Flight { answers })
@@ -238,8 +236,7 @@ impl Session {
     pub(crate) fn ready(&self) -> Result<()> {
         self.account.check()?;
         if self.client().is_none_or(Client::is_closed) {
-            let refusal = self.refusal().inspect(|refusal| self.db.count(refusal));
-            return Err(refusal.unwrap_or_else(|| Error::unavailable("the connection is closed")));
+            return Err(self.refusal().unwrap_or_else(|| Error::unavailable("the connection is closed")));
         }
         self.db.check_deadline()
     }

@@ -24,12 +24,20 @@ pub(crate) struct Outcome {
 
 pub(crate) type Answer = Result<Outcome, tokio_postgres::Error>;
 
+/// Where a statement may be kept prepared.
+#[derive(Clone, Copy)]
+pub(crate) struct Keep<'c> {
+    pub(crate) prepared: &'c Prepared,
+    /// It is a flight and a transaction by itself: what can't have run may be sent again.
+    pub(crate) alone: bool,
+}
+
 /// Sends a statement with its first poll, and reads all of its answer.
 ///
 /// The unnamed statement with known parameter types: one round trip, nothing left behind on the server. Or a prepared one,
 /// where there is a place to keep it: prepared in the same flight the first time, and bound from then on.
-pub(crate) async fn perform(client: &Client, prepared: Option<&Prepared>, sql: &Sql<'_>) -> Answer {
-    let Some(prepared) = prepared else { return typed(client, sql).await };
+pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, sql: &Sql<'_>) -> Answer {
+    let Some(Keep { prepared, alone }) = keep else { return typed(client, sql).await };
     match prepared.way(sql) {
         Way::Typed => typed(client, sql).await,
         Way::First(claim) => Box::pin(first(client, claim, sql)).await, // rare, and large
@@ -39,25 +47,47 @@ pub(crate) async fn perform(client: &Client, prepared: Option<&Prepared>, sql: &
                 Ok(stream) => collect(stream).await,
                 Err(error) => Err(error),
             };
-            if answer.as_ref().is_err_and(is_stale) {
-                prepared.forget(sql);
+            match answer {
+                Err(error) if is_stale(&error) => {
+                    prepared.forget(sql);
+                    match alone {
+                        true => Box::pin(typed(client, sql)).await,
+                        false => Err(error),
+                    }
+                }
+                answer => answer,
             }
+        }
+    }
+}
+
+/// Prepares a statement ahead of sending it whole. In this order, since what fails in a transaction fails all behind it: so
+/// the statement itself is answered with an error if its preparation aborted the transaction.
+async fn first(client: &Client, claim: Claim<'_>, sql: &Sql<'_>) -> Answer {
+    let types: Vec<Type> = sql.params().iter().map(|param| param.ty().clone()).collect();
+    let (statement, answer) = join(client.prepare_typed(sql.text(), &types), typed(client, sql)).await;
+    let aborted = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
+    match (statement, answer) {
+        (Err(cause), Err(error)) if aborted(&error) && !aborted(&cause) => {
+            claim.give_up();
+            Err(cause)
+        }
+        (statement, answer) => {
+            claim.enter(statement);
             answer
         }
     }
 }
 
-async fn first(client: &Client, claim: Claim<'_>, sql: &Sql<'_>) -> Answer {
-    let types: Vec<Type> = sql.params().iter().map(|param| param.ty().clone()).collect();
-    let (answer, statement) = join(typed(client, sql), client.prepare_typed(sql.text(), &types)).await;
-    claim.enter(statement);
-    answer
-}
-
 /// Whether a prepared statement can't be used any more: the server has none of that name, or what it gives would have other
-/// columns than before. Nothing of it ran.
-pub(crate) fn is_stale(error: &tokio_postgres::Error) -> bool {
-    matches!(error.code(), Some(&SqlState::INVALID_SQL_STATEMENT_NAME | &SqlState::FEATURE_NOT_SUPPORTED))
+/// columns than before. Nothing of it ran: it is found before that, in these functions of the server's.
+fn is_stale(error: &tokio_postgres::Error) -> bool {
+    let routine = error.as_db_error().and_then(|error| error.routine());
+    matches!(
+        (error.code(), routine),
+        (Some(&SqlState::INVALID_SQL_STATEMENT_NAME), Some("FetchPreparedStatement"))
+            | (Some(&SqlState::FEATURE_NOT_SUPPORTED), Some("RevalidateCachedQuery"))
+    )
 }
 
 async fn typed(client: &Client, sql: &Sql<'_>) -> Answer {

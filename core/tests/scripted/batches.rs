@@ -251,3 +251,16 @@ fn an_atomic_batch_of_one_statement_that_is_not_answered_is_an_unknown_outcome()
     assert!(error.is_outcome_unknown() && !error.is_retryable(), "{error}");
     bed.the_next_session_works();
 }
+
+#[test]
+fn an_atomic_batch_of_nothing_sends_nothing() {
+    for pooler in ["none", "transaction"] {
+        let settings =
+            pgspan::Settings::read(|name| (name == "DATABASE_POOLER").then(|| pooler.to_owned())).unwrap();
+        let mut bed = Bed::with(settings, |_| Reply::affected(1));
+        let db = bed.db.clone();
+        let none: [&'static str; 0] = [];
+        let results = bed.run(async { db.session().await?.batch(none).atomic().await }).unwrap();
+        assert!(results.is_empty() && bed.driver.statements().is_empty());
+    }
+}

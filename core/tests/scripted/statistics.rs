@@ -87,7 +87,7 @@ fn an_error_of_begin_and_of_commit_is_counted_once_too() {
             let _ = tx.execute("UPDATE t SET x = 1").await;
             let _ = tx.commit().await;
             assert_eq!(counted(&db, class), (1, 1), "{at}");
-            let _ = db.session().await.unwrap().batch(["UPDATE t SET x = 1"]).atomic().await;
+            let _ = db.session().await.unwrap().batch(["UPDATE t SET x = 1"; 2]).atomic().await;
             assert_eq!(counted(&db, class), (2, 2), "{at}, in one flight");
         });
     }

@@ -4,8 +4,8 @@ mod bed;
 mod migrate;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod password;
 mod pool;
 mod program;
-mod restart;
 mod serve;
 mod tls;

@@ -5,5 +5,6 @@ mod bytes;
 mod edge_alone;
 mod native_alone;
 mod panics;
+mod restart;
 mod seed;
 mod support;

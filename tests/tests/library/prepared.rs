@@ -188,3 +188,63 @@ async fn an_atomic_batch_of_prepared_statements_is_stored_whole_or_not_at_all() 
     assert_eq!(bed.students().await?, ["a", "b", "e"]);
     Ok(())
 }
+
+/// Found by a review: its preparation aborted the transaction behind its answer, and the commit was called one.
+#[tokio::test]
+async fn a_statement_whose_preparation_fails_fails_its_transaction() -> Result<()> {
+    // works once, and can't be read again: the table is out of sight then
+    let hide = || sql!("SELECT set_config('search_path', 'nowhere', true) FROM students LIMIT 1");
+    let bed = Bed::with_students().await?;
+    bed.run("INSERT INTO students VALUES ('z')").await?;
+    let mut session = preparing(&bed).await?.session().await?;
+
+    let mut transaction = session.transaction();
+    transaction.execute(insert("a")).await?;
+    let hidden = transaction.fetch_one::<String>(hide()).await;
+    match hidden {
+        Ok(_) => transaction.commit().await?,
+        Err(_) => assert!(transaction.commit().await.is_err()),
+    }
+    let committed = hidden.is_ok();
+    assert_eq!(bed.students().await?.contains(&"a".to_owned()), committed);
+
+    let stored = session.batch([insert("b"), hide(), insert("c")]).atomic().await.is_ok();
+    assert_eq!(bed.students().await?.contains(&"b".to_owned()), stored);
+    session.execute(insert("d")).await?;
+    Ok(())
+}
+
+/// Found by a review: any error of this SQLSTATE was taken for a stale plan's, and the statement sent again.
+#[tokio::test]
+async fn what_raises_the_sqlstate_of_a_stale_plan_by_itself_runs_once() -> Result<()> {
+    let bed = Bed::with_students().await?;
+    bed.run(
+        "CREATE SEQUENCE calls; CREATE PROCEDURE half() LANGUAGE plpgsql AS $$ BEGIN \
+         INSERT INTO students VALUES ('half ' || nextval('calls')); COMMIT; \
+         RAISE EXCEPTION 'no more' USING ERRCODE = 'feature_not_supported'; END $$",
+    )
+    .await?;
+    let db = preparing(&bed).await?;
+    let mut session = db.session().await?;
+    for calls in 1..=3 {
+        assert_eq!(code(&session.execute(sql!("CALL half()")).await), Some("0A000"));
+        assert_eq!(bed.students().await?.len(), calls);
+    }
+    assert_eq!(code(&db.execute(sql!("CALL half()")).await), Some("0A000"));
+    assert_eq!(bed.students().await?.len(), 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_atomic_batch_of_one_statement_is_prepared_anew_too() -> Result<()> {
+    let bed = Bed::with_students().await?;
+    let mut session = preparing(&bed).await?.session().await?;
+    let add = |name: &'static str| sql!("INSERT INTO students (name) VALUES ({name}) RETURNING *");
+    session.batch([add("a")]).atomic().await?;
+    session.batch([add("b")]).atomic().await?;
+    bed.run("ALTER TABLE students ADD COLUMN age int8 DEFAULT 1").await?;
+    let mut results = session.batch([add("c")]).atomic().await?;
+    assert_eq!(results.fetch_one::<(String, i64)>(0)?, ("c".to_owned(), 1));
+    assert_eq!(bed.students().await?, ["a", "b", "c"]);
+    Ok(())
+}

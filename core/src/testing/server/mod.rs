@@ -162,7 +162,7 @@ impl Server {
                 self.bound = Some(Bound { statement, values });
                 wire::put(&mut self.answer, b'2', |_| {});
             }
-            // of a statement that is only prepared, which COPY alone is
+            // of a statement that is only prepared, as COPY is; any other is so described that it is not used
             Frontend::Describe if self.bound.is_none() => {
                 wire::put_parameter_types(&mut self.answer, &[]);
                 wire::put_columns(&mut self.answer, None);

@@ -7,7 +7,7 @@ use std::task::Poll;
 /// Drives a connection, and lets all else that is ready go first whenever it is woken. What those tasks ask of it then goes
 /// out in one write, and the answers that have come are read at once: under load that saves most of the system calls. On an
 /// idle runtime it costs one turn of the scheduler.
-pub(crate) async fn patiently<F: Future>(connection: F) -> F::Output {
+pub(crate) async fn politely<F: Future>(connection: F) -> F::Output {
     let mut connection = pin!(connection);
     let mut has_waited = true;
     poll_fn(|cx| {
