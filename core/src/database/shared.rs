@@ -13,7 +13,7 @@ use super::Database;
 use crate::deadline::Elapsed;
 use crate::error::{Error, Kind, Result, must_not_be_reused};
 use crate::prepared::Prepared;
-use crate::session::pipeline::{Keep, Outcome, perform};
+use crate::session::pipeline::{Around, Keep, Outcome, perform};
 use crate::session::stake;
 use crate::sql::{Effect, Sql};
 
@@ -59,7 +59,7 @@ impl Shared {
         db.check_deadline()?;
         let stake = stake(0, sql);
         let _in_flight = InFlight::count(&connection);
-        let keep = Keep { prepared: &connection.prepared, alone: true };
+        let keep = Keep { prepared: &connection.prepared, around: Around::Nothing };
         let keep = db.settings().prepares().then_some(keep);
         // pinned here, since each function that takes a future by value makes room for it again
         let performed = pin!(perform(&connection.client, keep, sql));

@@ -25,7 +25,7 @@ use crate::prepared::Prepared;
 use crate::row::FromRow;
 use crate::sql::{Effect, Sql};
 use crate::transaction::{Transaction, TransactionId, TransactionOptions};
-use pipeline::{Answer, Keep, Outcome, Pipeline, perform, send_and_forget};
+use pipeline::{Answer, Around, Keep, Outcome, Pipeline, perform, send_and_forget};
 
 /// A connection no one else uses, in autocommit: each statement is its own transaction unless you begin one.
 ///
@@ -155,8 +155,12 @@ impl Session {
         self.account.mark_begun();
         let mut answers = Vec::with_capacity(statements.len());
         let client = lease.client();
-        let alone = self.account.blocks.is_empty() && statements.len() == 1;
-        let keep = self.prepared().map(|prepared| Keep { prepared, alone });
+        let around = match (self.account.blocks.is_empty(), statements.len()) {
+            (false, _) => Around::Transaction,
+            (true, 1) => Around::Nothing,
+            (true, _) => Around::Others,
+        };
+        let keep = self.prepared().map(|prepared| Keep { prepared, around });
         let sent = Pipeline::new(statements.iter().map(|sql| perform(client, keep, sql)), &mut answers);
         let _ = self.db.flight(self.db.settings().statement_deadline(), sent).await;
         self.account.unanswered -= answers.len();

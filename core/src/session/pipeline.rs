@@ -28,8 +28,17 @@ pub(crate) type Answer = Result<Outcome, tokio_postgres::Error>;
 #[derive(Clone, Copy)]
 pub(crate) struct Keep<'c> {
     pub(crate) prepared: &'c Prepared,
-    /// It is a flight and a transaction by itself: what can't have run may be sent again.
-    pub(crate) alone: bool,
+    pub(crate) around: Around,
+}
+
+/// What a statement is sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Around {
+    /// A flight of its own, in autocommit: if it can't have run it may be sent again.
+    Nothing,
+    /// A flight with others, each in autocommit.
+    Others,
+    Transaction,
 }
 
 /// Sends a statement with its first poll, and reads all of its answer.
@@ -37,10 +46,10 @@ pub(crate) struct Keep<'c> {
 /// The unnamed statement with known parameter types: one round trip, nothing left behind on the server. Or a prepared one,
 /// where there is a place to keep it: prepared in the same flight the first time, and bound from then on.
 pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, sql: &Sql<'_>) -> Answer {
-    let Some(Keep { prepared, alone }) = keep else { return typed(client, sql).await };
+    let Some(Keep { prepared, around }) = keep else { return typed(client, sql).await };
     match prepared.way(sql) {
         Way::Typed => typed(client, sql).await,
-        Way::First(claim) => Box::pin(first(client, claim, sql)).await, // rare, and large
+        Way::First(claim) => Box::pin(first(client, claim, around, sql)).await, // rare, and large
         Way::Prepared(statement) => {
             let params = sql.params().iter().map(Bound::value);
             let answer = match client.query_raw(&statement, params).await {
@@ -50,9 +59,9 @@ pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, sql: &Sql<'
             match answer {
                 Err(error) if is_stale(&error) => {
                     prepared.forget(sql);
-                    match alone {
-                        true => Box::pin(typed(client, sql)).await,
-                        false => Err(error),
+                    match around {
+                        Around::Nothing => Box::pin(typed(client, sql)).await,
+                        Around::Others | Around::Transaction => Err(error),
                     }
                 }
                 answer => answer,
@@ -63,12 +72,17 @@ pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, sql: &Sql<'
 
 /// Prepares a statement ahead of sending it whole. In this order, since what fails in a transaction fails all behind it: so
 /// the statement itself is answered with an error if its preparation aborted the transaction.
-async fn first(client: &Client, claim: Claim<'_>, sql: &Sql<'_>) -> Answer {
+async fn first(client: &Client, claim: Claim<'_>, around: Around, sql: &Sql<'_>) -> Answer {
     let types: Vec<Type> = sql.params().iter().map(|param| param.ty().clone()).collect();
     let (statement, answer) = join(client.prepare_typed(sql.text(), &types), typed(client, sql)).await;
     let aborted = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     match (statement, answer) {
         (Err(cause), Err(error)) if aborted(&error) && !aborted(&cause) => {
+            claim.give_up();
+            Err(cause)
+        }
+        // what fails behind the statement is a look-up of a type of its result, and aborts the transaction all the same
+        (Err(cause), Ok(_)) if around == Around::Transaction => {
             claim.give_up();
             Err(cause)
         }
