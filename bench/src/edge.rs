@@ -82,12 +82,7 @@ async fn contestants(options: &Options, stage: &Stage) -> Result<Vec<Contestant>
         Contestant::new(POOL, Runner::Edge(Edge::start(&pool).await?)),
         Contestant::new(SOCKET, Runner::Edge(Edge::start(&socket).await?)),
     ];
-    if !options.settings.is_empty() {
-        let extra = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let settings: Vec<_> = pool.into_iter().chain(extra).collect();
-        let names: Vec<String> =
-            options.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let name = format!("pgspan with {}", names.join(" "));
+    if let Some((name, settings)) = options.with(&pool) {
         all.push(Contestant::new(name, Runner::Edge(Edge::start(&settings).await?)));
     }
     for (name, script) in PEERS {

@@ -54,6 +54,14 @@ enum What {
 }
 
 impl Options {
+    /// The row that `--with` asks for: its name, and these settings with those that were given.
+    fn with<'s>(&'s self, settings: &[(&'s str, &'s str)]) -> Option<(String, Vec<(&'s str, &'s str)>)> {
+        let extra = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let names: Vec<String> = extra.clone().map(|(name, value)| format!("{name}={value}")).collect();
+        let name = format!("pgspan with {}", names.join(" "));
+        (!names.is_empty()).then(|| (name, settings.iter().copied().chain(extra).collect()))
+    }
+
     /// How long one measurement takes.
     fn pace(&self) -> Pace {
         let millis = Duration::from_millis;

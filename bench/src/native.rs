@@ -71,12 +71,7 @@ async fn contestants(report: &mut Report, options: &Options, stage: &Stage) -> R
         Contestant::new(OURS, Runner::Native(Native::start(&settings).await?)),
         Contestant::new(UNPREPARED, Runner::Native(Native::start(&defaults).await?)),
     ];
-    if !options.settings.is_empty() {
-        let extra = options.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let settings: Vec<_> = settings.into_iter().chain(extra).collect();
-        let names: Vec<String> =
-            options.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let name = format!("pgspan with {}", names.join(" "));
+    if let Some((name, settings)) = options.with(&settings) {
         all.push(Contestant::new(name, Runner::Native(Native::start(&settings).await?)));
     }
     match Pgbench::find(url, &["--protocol=prepared"])? {

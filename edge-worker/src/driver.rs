@@ -14,8 +14,9 @@ use crate::connection::{Connection, Dialler, lock, now, sleep};
 use crate::respond::respond_from;
 use crate::settings;
 
-/// One request's connections. Take its [`database`](Connections::database), and when the answer is there let it
-/// [`close_with`](Connections::close_with) the request's context.
+/// One request's connections. Let a router [`answer`](Connections::answer) from them; or take their
+/// [`database`](Connections::database), and when the answer is there [`close_with`](Connections::close_with) the request's
+/// context.
 #[derive(Debug)]
 pub struct Connections {
     driver: SocketDriver,
