@@ -65,6 +65,27 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The time since some fixed moment, never going back.
     fn now(&self) -> Duration;
+
+    /// Which of the host's executors polls the caller, for a host with a thread of its own for each, where
+    /// [`dial`](Driver::dial) has a connection driven by the executor it was called on. A statement goes out on a shared
+    /// connection of its own executor then, so that its answer wakes no other thread. The default: there is one.
+    fn executor(&self) -> Executor {
+        Executor::ONLY
+    }
+}
+
+/// One of the executors of a host: see [`Driver::executor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Executor {
+    /// From 0.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
+impl Executor {
+    /// The only one there is.
+    pub const ONLY: Executor = Executor { number: 0, of: 1 };
 }
 
 /// What [`Driver::dial`] gives: a client, and what the server says to it unasked.
@@ -74,6 +95,17 @@ pub struct Dialled {
     pub client: Client,
     /// Ends when the connection does.
     pub notifications: Notifications,
+    /// How long it is given new statements; then it ends with the last. `None`: until it breaks.
+    pub lifetime: Option<Duration>,
+    /// How long it may be unused before it is checked, which costs a round trip. `None`: it is not.
+    pub check_after: Option<Duration>,
+}
+
+impl Dialled {
+    /// A connection that is used until it breaks.
+    pub fn new(client: Client, notifications: Notifications) -> Dialled {
+        Dialled { client, notifications, lifetime: None, check_after: None }
+    }
 }
 
 /// The notifications that arrive on one connection.
@@ -136,6 +168,7 @@ pub(crate) trait Port: Send + Sync {
     fn dial(&self) -> BoxFuture<Result<Dialled>>;
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
     fn now(&self) -> Duration;
+    fn executor(&self) -> Executor;
 }
 
 /// An exclusive connection without its driver's type. Dropping it ends the connection.
@@ -168,6 +201,10 @@ impl<D: Driver> Port for Erased<D> {
 
     fn now(&self) -> Duration {
         self.0.now()
+    }
+
+    fn executor(&self) -> Executor {
+        self.0.executor()
     }
 }
 

@@ -96,7 +96,7 @@ impl Dialler {
     pub(crate) async fn dial(&self) -> Result<Dialled> {
         let (mut connection, notifications) = self.open_settled().await?;
         match connection.client.take() {
-            Some(client) => Ok(Dialled { client, notifications }),
+            Some(client) => Ok(Dialled::new(client, notifications)),
             None => Err(Error::unavailable("the connection is closed")),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
-use pgspan::driver::Dialled;
+use pgspan::driver::{Dialled, Executor};
 use pgspan::{ConnectionUrl, Error, Prepared, Result, Settings};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,7 @@ use crate::opener::Opener;
 use crate::pool::PoolSettings;
 use crate::queue::{ACQUIRE, Acquire, Place, Step};
 use crate::statistics::PoolStatistics;
+use crate::workers;
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
@@ -211,6 +212,10 @@ impl pgspan::Driver for Driver {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn executor(&self) -> Executor {
+        workers::executor()
     }
 }
 

@@ -97,6 +97,7 @@ pub mod serve;
 pub mod settings;
 mod statistics;
 mod tls;
+pub mod workers;
 
 use pgspan::{ConnectionUrl, Database, Result, Settings};
 

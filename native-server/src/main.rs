@@ -16,10 +16,10 @@ use pgspan_server::metrics::Metrics;
 use pgspan_server::otlp::Traces;
 use pgspan_server::serve::Listener;
 use pgspan_server::settings::{Arguments, Cli, Command, Settings};
+use pgspan_server::workers::Workers;
 use pgspan_server::{Driver, logs, migrate, serve};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A request allocates some fifty times, which costs half of what it does with the system's.
@@ -36,34 +36,36 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Serve(arguments) => match settings(&arguments) {
-            Ok((settings, writes)) => run(settings.worker_threads, run_server(&arguments, settings, writes)),
+            Ok((settings, writes)) => {
+                run(settings.worker_threads, |workers| run_server(&arguments, settings, writes, workers))
+            }
             Err(faults) => fail(BAD_SETTINGS, &faults),
         },
-        Command::Check(arguments) => run(1, check_all(&arguments)),
+        Command::Check(arguments) => run(1, |_| check_all(&arguments)),
         Command::Generate { what } => match what.write(&mut std::io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(FAILED, &[error]),
         },
         Command::Migrate { database, status } => match database.url() {
-            Ok(url) if status => run(1, show_status(&url)),
-            Ok(url) => run(1, run_migrations(&url)),
+            Ok(url) if status => run(1, |_| show_status(&url)),
+            Ok(url) => run(1, |_| run_migrations(&url)),
             Err(fault) => fail(BAD_SETTINGS, &[fault]),
         },
         _ => fail(FAILED, &["this command is not known"]),
     }
 }
 
-fn run(threads: usize, program: impl Future<Output = ExitCode>) -> ExitCode {
-    let runtime = match Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, &[format!("the runtime can't start: {error}")]),
+fn run<P: Future<Output = ExitCode>>(threads: usize, program: impl FnOnce(Workers) -> P) -> ExitCode {
+    let (workers, runtime) = match Workers::start(threads) {
+        Ok(started) => started,
+        Err(error) => return fail(FAILED, &[format!("the threads can't start: {error}")]),
     };
-    let code = runtime.block_on(program);
+    let code = runtime.block_on(program(workers));
     runtime.shutdown_background();
     code
 }
 
-async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes) -> ExitCode {
+async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes, workers: Workers) -> ExitCode {
     let refilter = match logs::init(settings.log_format, settings.log_filter) {
         Ok(refilter) => refilter,
         Err(error) => return fail(FAILED, &[error]),
@@ -102,6 +104,7 @@ async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes) -
         Err(fault) => return fail(BAD_SETTINGS, &[fault]),
     };
     let mut options = settings.server;
+    options.workers = Some(workers);
     if let Some(address) = settings.metrics {
         let metrics = Metrics::new(&db, &driver);
         match TcpListener::bind(address).await {

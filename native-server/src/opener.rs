@@ -63,7 +63,15 @@ impl Opener {
     pub(crate) async fn dial(&self) -> Result<Dialled> {
         let opened = self.patiently(self.dialler.open()).await?;
         self.counters.dialled.add();
-        Ok(Dialled { client: opened.client, notifications: opened.notifications })
+        let mut dialled = Dialled::new(opened.client, opened.notifications);
+        dialled.lifetime = Some(self.lifetime());
+        dialled.check_after = Some(self.settings.check_after);
+        Ok(dialled)
+    }
+
+    /// With some jitter, so that connections that were opened together do not end together.
+    fn lifetime(&self) -> Duration {
+        self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction())
     }
 
     /// Whether a connection of the pool is too old, or lost.
@@ -133,10 +141,9 @@ impl Manager for Opener {
         let client = self.patiently(self.postgres.create()).await?;
         self.counters.opened.add();
         let now = Instant::now();
-        let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
         let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
         let prepared = Prepared::default();
-        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + lifetime })
+        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + self.lifetime() })
     }
 
     async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<Error> {

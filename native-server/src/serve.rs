@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::logs;
 use crate::metrics::{Measured, Metrics};
+use crate::workers::Workers;
 use answering::Answering;
 use leaving::Leaving;
 use listener::Stream;
@@ -68,7 +69,7 @@ pub async fn serve(
         begun: None,
         running: TaskTracker::new(),
     };
-    let (listener, protocol) = (listener.into(), Protocol::new(&options));
+    let (listener, protocol) = (listener.into(), Arc::new(Protocol::new(&options)));
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let connections = GracefulShutdown::new();
     let mut stop = pin!(async {
@@ -82,10 +83,27 @@ pub async fn serve(
             () = &mut stop => break,
             accepted = listener.accept(&slots) => accepted,
         };
-        match stream {
-            Stream::Tcp(stream) => protocol.attend(stream, requests.clone(), &connections, slot),
-            Stream::Unix(stream) => protocol.attend(stream, requests.clone(), &connections, slot),
-        }
+        let (worker, token) = options.workers.as_ref().map(Workers::least_busy).unwrap_or_default();
+        let stream = match worker {
+            Some(worker) => stream.driven_by(worker),
+            None => Ok(stream),
+        };
+        let Ok(stream) = stream.inspect_err(|error| tracing::error!(%error, "a connection can't be served"))
+        else {
+            continue;
+        };
+        let (protocol, requests, watcher) = (protocol.clone(), requests.clone(), connections.watcher());
+        let attend = async move {
+            match stream {
+                Stream::Tcp(stream) => protocol.attend(stream, requests, watcher).await,
+                Stream::Unix(stream) => protocol.attend(stream, requests, watcher).await,
+            }
+            drop((slot, token));
+        };
+        match worker {
+            Some(worker) => worker.spawn(attend),
+            None => tokio::spawn(attend),
+        };
     }
     drop(listener);
     tracing::info!("stopping: requests under way may finish");

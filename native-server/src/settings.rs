@@ -33,8 +33,8 @@ pub struct Settings {
     pub api_token: Option<String>,
     /// Whether everyone may write.
     pub allow_anonymous_writes: bool,
-    /// Threads that serve. One less than the machine has cores, and at least one: the last core is for what else must run,
-    /// the system's network above all, and PostgreSQL where it is on the same machine.
+    /// Threads that serve, each with connections of its own: see [`Workers`](crate::workers::Workers). As many as there are
+    /// cores.
     pub worker_threads: usize,
     /// How long a request may take. 10 s: longer than any statement may.
     pub request_timeout: Duration,
@@ -52,6 +52,8 @@ pub struct Settings {
     pub log_filter_file: Option<PathBuf>,
 }
 
+/// Shared connections, unless it is set: beyond that PostgreSQL has more to do with processes than with statements.
+const MOST_SHARED: usize = 8;
 /// Prometheus's own port, for this machine alone.
 const METRICS: &str = "127.0.0.1:9090";
 
@@ -69,7 +71,7 @@ impl Arguments {
         let server = keep(Options::read(|name| self.find(name)), &mut faults);
         let mut numbers = Numbers { lookup: |name: &str| self.find(name), faults: Vec::new() };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let worker_threads = numbers.size("WORKER_THREADS", cores.saturating_sub(1).max(1), 1..=1024);
+        let worker_threads = numbers.size("WORKER_THREADS", cores, 1..=1024);
         let worker_threads = keep(numbers.check(worker_threads), &mut faults);
         let mut read = Read { arguments: self, faults: &mut faults };
         let listen = read.parse("LISTEN_ADDR", "127.0.0.1:8080", &NotAnAddress.to_string());
@@ -111,6 +113,12 @@ impl Arguments {
         if api_token.as_ref().is_some_and(|token| token.chars().count() < 16) {
             read.fault("API_TOKEN", "must have at least 16 characters");
         }
+        let limits = limits.zip(worker_threads).map(|(mut limits, threads)| {
+            if self.find("DATABASE_SHARED").is_none() {
+                limits.shared = threads.clamp(2, MOST_SHARED);
+            }
+            limits
+        });
         let complete = || {
             Some(Settings {
                 listen: listen?,

@@ -4,32 +4,44 @@
 //! never cancelled, since the cancel could hit another's; `statement_timeout` ends it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio_postgres::Client;
+use std::time::Duration;
 
 use super::Database;
 use crate::deadline::Elapsed;
+use crate::driver::Executor;
 use crate::error::{Error, Kind, Result, must_not_be_reused};
-use crate::prepared::Prepared;
 use crate::session::pipeline::{Around, Keep, Outcome, perform};
 use crate::session::stake;
 use crate::sql::{Effect, Sql};
+use connection::{Connection, InFlight};
+
+mod connection;
+
+/// What opening one more may take while there is another to use, and the pause after that failed. A login takes
+/// milliseconds; one caller at a time waits for it.
+const ONE_MORE: Duration = Duration::from_secs(1);
 
 pub(super) struct Shared {
     most: usize,
-    open: Mutex<Vec<Arc<Connection>>>,
+    open: Mutex<Open>,
     /// One dial at a time: a server that comes back is not stormed.
     dialling: tokio::sync::Mutex<()>,
 }
 
-struct Connection {
-    client: Client,
-    prepared: Prepared,
-    in_flight: AtomicUsize,
-    /// Gets no new statement: a deadline passed on it, or its server is leaving.
-    avoided: AtomicBool,
+#[derive(Default)]
+struct Open {
+    connections: Vec<Arc<Connection>>,
+    /// Until then one that there is does.
+    enough_until: Duration,
+}
+
+/// What there is for a statement.
+struct Choice {
+    /// The least loaded connection that can be trusted.
+    least: Option<Arc<Connection>>,
+    /// Whether one more may be opened, or one that was not used for long be checked.
+    may_add: bool,
 }
 
 impl Shared {
@@ -43,7 +55,7 @@ impl Shared {
 
     /// Lets go of all; each ends with the last statement on it.
     pub(super) fn close(&self) {
-        self.lock().clear();
+        self.lock().connections.clear();
     }
 
     pub(super) async fn statement(&self, db: &Database, sql: &Sql<'_>) -> Result<Outcome> {
@@ -52,13 +64,13 @@ impl Shared {
                 "this statement changes the session's state, and a shared connection is no one's session: use db.session()",
             ));
         }
-        let connection = match self.at_hand() {
+        let connection = match self.at_hand(db) {
             Some(connection) => connection,
             None => Box::pin(self.connection(db)).await?, // rare, and large
         };
         db.check_deadline()?;
         let stake = stake(0, sql);
-        let _in_flight = InFlight::count(&connection);
+        let _in_flight = InFlight::count(&connection, db.port());
         let keep = Keep { prepared: &connection.prepared, around: Around::Nothing };
         let keep = db.settings().prepares().then_some(keep);
         // pinned here, since each function that takes a future by value makes room for it again
@@ -79,9 +91,9 @@ impl Shared {
     }
 
     /// The least loaded connection, if it is idle or there may be no other.
-    fn at_hand(&self) -> Option<Arc<Connection>> {
-        let (least, may_open) = self.least_loaded();
-        least.filter(|least| !may_open || least.in_flight.load(Ordering::Relaxed) == 0)
+    fn at_hand(&self, db: &Database) -> Option<Arc<Connection>> {
+        let Choice { least, may_add } = self.choose(db);
+        least.filter(|least| !may_add || least.load(db.port().executor()) == 0)
     }
 
     /// One is opened, or the least loaded taken where someone else does that.
@@ -89,55 +101,83 @@ impl Shared {
         let until = db.port().now().saturating_add(db.settings().acquire_timeout);
         let left = || until.saturating_sub(db.port().now());
         // held until the new connection is in the list
-        let _dialling = match (self.least_loaded().0, self.dialling.try_lock()) {
+        let _dialling = match (self.choose(db).least, self.dialling.try_lock()) {
             (Some(least), Err(_)) => return Ok(least),
             (_, Ok(dialling)) => dialling,
+            // Kept: it goes from one who waits to the next, so that whoever let go and tried again would find it taken, for
+            // ever.
             (None, Err(_)) => {
-                // Kept: it goes from one who waits to the next, so that whoever let go and tried again would find it
-                // taken, for ever.
                 let dialling =
                     db.within(left(), self.dialling.lock()).await.map_err(|Elapsed| too_late(db))?;
-                if let (Some(least), _) = self.least_loaded() {
+                if let Some(least) = self.choose(db).least {
                     return Ok(least);
                 }
                 dialling
             }
         };
-        if let (Some(least), false) = self.least_loaded() {
-            return Ok(least); // someone else opened the last there may be
+        if let Some(connection) = self.at_hand(db) {
+            return Ok(connection); // someone else opened it
         }
-        let dialled = db.within(left(), db.dial()).await;
+        if let Some(connection) = self.checked(db, left()).await {
+            return Ok(connection);
+        }
+        let limit = self.choose(db).least.map_or(left(), |_| left().min(ONE_MORE));
+        let dialled = db.within(limit, db.dial()).await;
         let dialled = dialled.unwrap_or_else(|Elapsed| Err(too_late(db)));
-        match (dialled, self.least_loaded()) {
+        match (dialled, self.choose(db).least) {
             (Ok(dialled), _) => {
-                let connection = Arc::new(Connection {
-                    client: dialled.client,
-                    prepared: Prepared::default(),
-                    in_flight: AtomicUsize::new(0),
-                    avoided: AtomicBool::new(false),
-                });
-                self.lock().push(connection.clone());
+                let connection = Arc::new(Connection::new(dialled, db.port()));
+                self.lock().connections.push(connection.clone());
                 Ok(connection)
             }
-            (Err(_), (Some(least), _)) => Ok(least),
-            (Err(error), (None, _)) => Err(error),
+            (Err(_), Some(least)) => {
+                self.lock().enough_until = db.port().now().saturating_add(ONE_MORE);
+                Ok(least)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// One that was not used for long, if it still answers; if it does not, none of those is trusted.
+    async fn checked(&self, db: &Database, limit: Duration) -> Option<Arc<Connection>> {
+        let (here, now) = (db.port().executor(), db.port().now());
+        let doubted = {
+            let open = self.lock();
+            let doubted = open.connections.iter().filter(|connection| connection.is_doubted(now));
+            doubted.min_by_key(|connection| connection.load(here)).cloned()
+        }?;
+        match doubted.check(db, limit).await {
+            true => Some(doubted),
+            false => {
+                self.lock().connections.retain(|connection| !connection.is_doubted(now));
+                None
+            }
         }
     }
 
     pub(super) fn close_idle(&self) {
-        self.lock().retain(|connection| connection.in_flight.load(Ordering::Relaxed) > 0);
+        self.lock().connections.retain(|connection| connection.is_busy());
     }
 
-    /// The connection with the fewest statements in flight, and whether there may be one more.
-    fn least_loaded(&self) -> (Option<Arc<Connection>>, bool) {
+    fn choose(&self, db: &Database) -> Choice {
+        let (here, now) = (db.port().executor(), db.port().now());
         let mut open = self.lock();
-        open.retain(|connection| connection.is_good());
-        let least =
-            open.iter().min_by_key(|connection| connection.in_flight.load(Ordering::Relaxed)).cloned();
-        (least, open.len() < self.most)
+        open.connections.retain(|connection| connection.is_good(now));
+        let trusted = open.connections.iter().filter(|connection| !connection.is_doubted(now));
+        let least = trusted.min_by_key(|connection| connection.load(here)).cloned();
+        let mut own = open.connections.iter().filter(|connection| connection.is_of(here));
+        let may_open = open.connections.len() < self.most && own.clone().count() < self.share(here);
+        let may_add = (may_open || own.any(|connection| connection.is_doubted(now)))
+            && (least.is_none() || now >= open.enough_until);
+        Choice { least, may_add }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+    /// How many of the connections an executor may open.
+    fn share(&self, executor: Executor) -> usize {
+        self.most.div_ceil(executor.of.max(1))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner) // the list is whole between any two of its calls
     }
 }
@@ -146,31 +186,5 @@ fn too_late(db: &Database) -> Error {
     match db.check_deadline() {
         Err(_) => Error::new(Kind::Timeout, "no connection was opened before the deadline"),
         Ok(()) => Error::unavailable("no connection was opened in time"),
-    }
-}
-
-impl Connection {
-    fn is_good(&self) -> bool {
-        !self.avoided.load(Ordering::Relaxed) && !self.client.is_closed()
-    }
-
-    fn avoid(&self) {
-        self.avoided.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Counts a statement while it is in flight, dropped futures included.
-struct InFlight<'c>(&'c Connection);
-
-impl<'c> InFlight<'c> {
-    fn count(connection: &'c Connection) -> InFlight<'c> {
-        connection.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(connection)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

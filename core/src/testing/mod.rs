@@ -221,7 +221,7 @@ impl Driver for ScriptedDriver {
     async fn dial(&self) -> Result<Dialled> {
         let (client, task, notifications, _) = self.open(true).await?;
         self.run(task)?;
-        Ok(Dialled { client, notifications })
+        Ok(Dialled::new(client, notifications))
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {

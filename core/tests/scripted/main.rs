@@ -14,3 +14,4 @@ mod shared;
 mod statistics;
 mod timeouts;
 mod transactions;
+mod trust;

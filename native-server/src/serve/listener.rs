@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
@@ -131,6 +132,17 @@ impl Listener {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// The same, driven by another runtime.
+    pub(super) fn driven_by(self, runtime: &Handle) -> io::Result<Stream> {
+        let _entered = runtime.enter();
+        Ok(match self {
+            Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
+            Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
+        })
+    }
 }
 
 impl Listener {

@@ -6,6 +6,7 @@ use pgspan::{Error, Result};
 
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
+use crate::workers::Workers;
 
 /// The server's limits. Each has a default and a reason.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Options {
     /// Open connections; further ones wait to be accepted. 1,024: with some 30 KiB each it bounds the memory, and stays
     /// below what systems allow a process to open.
     pub max_connections: usize,
+    /// Threads that serve the connections. None: the runtime that [`serve`](crate::serve::serve) is called on does.
+    pub workers: Option<Workers>,
     /// Where requests are counted, if anywhere.
     pub metrics: Option<Metrics>,
     /// The route that says whether the server is ready: 503 from the moment it is told to end. `/readyz`, as the
@@ -47,6 +50,7 @@ impl Default for Options {
             max_header_size: 64 * 1024,
             max_headers: 128,
             max_connections: 1024,
+            workers: None,
             metrics: None,
             readiness: "/readyz",
             http2: false,

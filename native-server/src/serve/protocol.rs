@@ -1,5 +1,6 @@
 //! What is spoken on a connection: HTTP/1.1, and HTTP/2 without TLS where it is asked for.
 
+use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +9,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::{Options, Requests};
@@ -52,47 +52,35 @@ impl Protocol {
         Protocol { one, both, header_timeout: options.header_timeout }
     }
 
-    /// Serves a connection in a task of its own, in which `slot` is held.
-    pub(super) fn attend<S>(
-        &self,
-        stream: S,
-        requests: Requests,
-        connections: &GracefulShutdown,
-        slot: Option<OwnedSemaphorePermit>,
-    ) where
+    /// Serves a connection to its end.
+    pub(super) async fn attend<S>(&self, stream: S, requests: Requests, watcher: Watcher)
+    where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = TokioIo::new(stream);
         let Some(both) = &self.both else {
-            let connection = connections.watch(self.one.serve_connection(stream, requests));
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended");
-                }
-                drop(slot);
-            });
+            ended(watcher.watch(self.one.serve_connection(stream, requests)).await);
             return;
         };
         let begun = Arc::new(AtomicBool::new(false));
         let requests = Requests { begun: Some(begun.clone()), ..requests };
-        let connection = connections.watch(both.serve_connection(stream, requests).into_owned());
-        let limit = self.header_timeout;
-        tokio::spawn(async move {
-            // which protocol it is, is read without a deadline
-            let silent = async {
-                sleep(limit).await;
-                if begun.load(Ordering::Relaxed) {
-                    std::future::pending::<()>().await;
-                }
-            };
-            let mut connection = pin!(connection);
-            tokio::select! {
-                ended = &mut connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
-                },
-                () = silent => {}
+        let connection = pin!(watcher.watch(both.serve_connection(stream, requests).into_owned()));
+        // which protocol it is, is read without a deadline
+        let silent = async {
+            sleep(self.header_timeout).await;
+            if begun.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
             }
-            drop(slot);
-        });
+        };
+        tokio::select! {
+            result = connection => ended(result),
+            () = silent => {}
+        }
+    }
+}
+
+fn ended(result: Result<(), impl Display>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended");
     }
 }

@@ -81,7 +81,7 @@ impl Driver for Tokio {
     async fn dial(&self) -> pgspan::Result<Dialled> {
         let (Leased { client, login }, notifications) = self.connect().await?;
         login.settled().await?;
-        Ok(Dialled { client, notifications })
+        Ok(Dialled::new(client, notifications))
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {

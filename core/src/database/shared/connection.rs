@@ -1,0 +1,114 @@
+//! A connection that single statements share: how busy it is, and whether it can be trusted.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::database::Database;
+use crate::driver::{Dialled, Executor, Port};
+use crate::prepared::Prepared;
+
+/// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
+const CHECK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How many statements more must wait on one's own connection for another executor's to be used: waking another thread
+/// costs about what so many statements do.
+const ELSEWHERE: usize = 16;
+
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) prepared: Prepared,
+    executor: usize,
+    in_flight: AtomicUsize,
+    /// Gets no new statement: a deadline passed on it, or its server is leaving.
+    avoided: AtomicBool,
+    /// By the port's clock; never, if it says nothing.
+    expires: Option<Duration>,
+    check_after: Option<Duration>,
+    /// When the last statement on it ended, in milliseconds by the port's clock.
+    used: AtomicU64,
+}
+
+impl Connection {
+    pub(super) fn new(dialled: Dialled, port: &dyn Port) -> Connection {
+        let now = port.now();
+        Connection {
+            client: dialled.client,
+            prepared: Prepared::default(),
+            executor: port.executor().number,
+            in_flight: AtomicUsize::new(0),
+            avoided: AtomicBool::new(false),
+            expires: dialled.lifetime.map(|lifetime| now.saturating_add(lifetime)),
+            check_after: dialled.check_after,
+            used: AtomicU64::new(millis(now)),
+        }
+    }
+
+    /// Whether it may get new statements.
+    pub(super) fn is_good(&self, now: Duration) -> bool {
+        let expired = self.expires.is_some_and(|expires| now >= expires);
+        !expired && !self.avoided.load(Ordering::Relaxed) && !self.client.is_closed()
+    }
+
+    /// Whether it was unused for so long that it must be checked first: what is between may have forgotten it.
+    pub(super) fn is_doubted(&self, now: Duration) -> bool {
+        let unused = || millis(now).saturating_sub(self.used.load(Ordering::Relaxed));
+        !self.is_busy() && self.check_after.is_some_and(|after| unused() >= millis(after))
+    }
+
+    pub(super) fn is_of(&self, executor: Executor) -> bool {
+        self.executor == executor.number
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
+    /// What a statement of this executor costs on it, in statements that go before.
+    pub(super) fn load(&self, executor: Executor) -> usize {
+        let away = if self.is_of(executor) { 0 } else { ELSEWHERE };
+        self.in_flight.load(Ordering::Relaxed) + away
+    }
+
+    /// Whether it still answers.
+    pub(super) async fn check(&self, db: &Database, limit: Duration) -> bool {
+        let asked = self.client.execute_typed("", &[]);
+        let answered = matches!(db.within(limit.min(CHECK_DEADLINE), asked).await, Ok(Ok(_)));
+        if answered {
+            self.used.store(millis(db.port().now()), Ordering::Relaxed);
+        }
+        answered
+    }
+
+    pub(super) fn avoid(&self) {
+        self.avoided.store(true, Ordering::Relaxed);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Counts a statement while it is in flight, dropped futures included.
+pub(super) struct InFlight<'c> {
+    connection: &'c Connection,
+    port: &'c dyn Port,
+}
+
+impl<'c> InFlight<'c> {
+    pub(super) fn count(connection: &'c Connection, port: &'c dyn Port) -> InFlight<'c> {
+        connection.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { connection, port }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        // before it counts as idle: nobody may see it unused since long ago
+        if self.connection.in_flight.load(Ordering::Relaxed) == 1 {
+            self.connection.used.store(millis(self.port.now()), Ordering::Relaxed);
+        }
+        self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

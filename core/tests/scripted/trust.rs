@@ -1,0 +1,208 @@
+//! Which of the shared connections is taken: how long one is trusted, and whose it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join;
+use pgspan::driver::{Dialled, Executor};
+use pgspan::testing::{ConnectionLog, Reply, ScriptedConnection, ScriptedDriver};
+use pgspan::{Database, Driver, Error, Result, Settings};
+
+use crate::bed::Bed;
+
+/// The scripted driver, with what a host adds.
+#[derive(Clone)]
+struct Host {
+    driver: ScriptedDriver,
+    lifetime: Option<Duration>,
+    check_after: Option<Duration>,
+    /// The executor the caller is on, and how many there are.
+    here: Arc<AtomicUsize>,
+    executors: usize,
+    /// How many connections may be opened.
+    most: usize,
+}
+
+impl Driver for Host {
+    type Connection = ScriptedConnection;
+
+    async fn acquire(&self) -> Result<ScriptedConnection> {
+        self.driver.acquire().await
+    }
+
+    fn recycle(&self, connection: ScriptedConnection) {
+        self.driver.recycle(connection);
+    }
+
+    async fn dial(&self) -> Result<Dialled> {
+        if self.driver.connections().len() >= self.most {
+            self.sleep(Duration::from_secs(10)).await;
+            return Err(Error::unavailable("there are enough"));
+        }
+        let mut dialled = self.driver.dial().await?;
+        (dialled.lifetime, dialled.check_after) = (self.lifetime, self.check_after);
+        Ok(dialled)
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
+        self.driver.sleep(duration)
+    }
+
+    fn now(&self) -> Duration {
+        self.driver.now()
+    }
+
+    fn executor(&self) -> Executor {
+        Executor { number: self.here.load(Ordering::Relaxed), of: self.executors }
+    }
+}
+
+fn bed() -> Bed {
+    Bed::new(|statement| match statement.text() {
+        "SELECT slow" => Reply::ok().after(Duration::from_secs(2)),
+        _ => Reply::ok(),
+    })
+}
+
+fn host(bed: &Bed) -> Host {
+    let driver = bed.driver.clone();
+    Host { driver, lifetime: None, check_after: None, here: Arc::default(), executors: 1, most: usize::MAX }
+}
+
+fn connect(host: &Host) -> Database {
+    pgspan::connect_with(host.clone(), Settings::default())
+}
+
+fn statements(bed: &Bed) -> Vec<Vec<String>> {
+    bed.driver.connections().into_iter().map(|ConnectionLog { statements, .. }| statements).collect()
+}
+
+#[test]
+fn a_connection_at_the_end_of_its_lifetime_finishes_what_it_has_and_gets_nothing_new() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.lifetime = Some(Duration::from_secs(1));
+    let db = connect(&host);
+    bed.run(async {
+        let later = async {
+            host.sleep(Duration::from_millis(1500)).await;
+            db.execute("SELECT 1").await
+        };
+        let (slow, later) = join(db.execute("SELECT slow"), later).await;
+        slow.unwrap();
+        later.unwrap();
+    });
+    assert_eq!(statements(&bed), [["SELECT slow"], ["SELECT 1"]]);
+}
+
+#[test]
+fn one_that_was_unused_for_long_is_checked_before_it_is_used() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.check_after = Some(Duration::from_secs(30));
+    let db = connect(&host);
+    bed.run(async {
+        db.execute("SELECT 1").await.unwrap();
+        host.sleep(Duration::from_secs(29)).await;
+        db.execute("SELECT 2").await.unwrap();
+        host.sleep(Duration::from_secs(31)).await;
+        db.execute("SELECT 3").await.unwrap();
+        db.execute("SELECT 4").await.unwrap();
+    });
+    assert_eq!(statements(&bed), [["SELECT 1", "SELECT 2", "", "SELECT 3", "SELECT 4"]]);
+}
+
+#[test]
+fn one_that_does_not_answer_its_check_is_replaced_and_so_is_what_was_unused_as_long() {
+    let mut bed = Bed::new(|statement| match statement.text() {
+        "SELECT slow" => Reply::ok().after(Duration::from_secs(2)),
+        "" => Reply::silence(),
+        _ => Reply::ok(),
+    });
+    let mut host = host(&bed);
+    host.check_after = Some(Duration::from_secs(30));
+    let db = connect(&host);
+    bed.run(async {
+        let later = async {
+            host.sleep(Duration::from_millis(200)).await;
+            db.execute("SELECT slow").await
+        };
+        join(db.execute("SELECT slow"), later).await.1.unwrap();
+        host.sleep(Duration::from_secs(60)).await;
+        let asked = host.now();
+        db.execute("SELECT 3").await.unwrap();
+        assert_eq!(host.now() - asked, Duration::from_secs(1), "the check's deadline, once");
+        db.execute("SELECT 4").await.unwrap();
+    });
+    let sent = statements(&bed);
+    assert_eq!(sent.len(), 3);
+    assert_eq!(sent[2], ["SELECT 3", "SELECT 4"]);
+}
+
+#[test]
+fn who_can_not_open_one_more_uses_what_there_is_and_not_everyone_tries() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.most = 1;
+    let db = connect(&host);
+    bed.run(async {
+        let slow = db.execute("SELECT slow");
+        let later = async {
+            host.sleep(Duration::from_millis(100)).await;
+            let asked = host.now();
+            db.execute("SELECT 1").await.unwrap(); // tries for a second, then waits behind the slow one
+            assert_eq!(host.now() - asked, Duration::from_millis(1900));
+            let (asked, slow) = (host.now(), db.execute("SELECT slow"));
+            let quick = async {
+                host.sleep(Duration::from_millis(10)).await;
+                db.execute("SELECT 2").await.unwrap();
+            };
+            join(slow, quick).await.0.unwrap();
+            assert_eq!(host.now() - asked, Duration::from_secs(2), "nobody tries again so soon");
+        };
+        join(slow, later).await.0.unwrap();
+    });
+    assert_eq!(statements(&bed).len(), 1);
+}
+
+#[test]
+fn a_statement_goes_out_on_a_connection_of_its_own_executor() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.executors = 2;
+    let (db, here) = (connect(&host), host.here.clone());
+    bed.run(async {
+        for (number, text) in
+            [(0, "SELECT 0"), (1, "SELECT 1"), (0, "SELECT 0"), (1, "SELECT 1"), (1, "SELECT 1")]
+        {
+            here.store(number, Ordering::Relaxed);
+            db.execute(text).await.unwrap();
+        }
+    });
+    assert_eq!(statements(&bed), [vec!["SELECT 0"; 2], vec!["SELECT 1"; 3]]);
+}
+
+#[test]
+fn an_executor_opens_no_more_than_its_share_and_uses_anothers_when_its_own_is_much_busier() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.executors = 2;
+    let (db, here) = (connect(&host), host.here.clone());
+    bed.run(async {
+        db.execute("SELECT 0").await.unwrap();
+        let many = futures_util::future::join_all((0..20).map(|_| db.execute("SELECT slow")));
+        let check = async {
+            host.sleep(Duration::from_millis(100)).await;
+            assert_eq!(host.driver.connections().len(), 1, "the other is the other's");
+            here.store(1, Ordering::Relaxed);
+            db.execute("SELECT 1").await.unwrap();
+            here.store(0, Ordering::Relaxed);
+            let asked = host.now();
+            db.execute("SELECT 2").await.unwrap();
+            assert_eq!(host.now(), asked, "it waited behind the twenty");
+        };
+        join(many, check).await;
+    });
+    assert_eq!(statements(&bed)[1], ["SELECT 1", "SELECT 2"]);
+}
