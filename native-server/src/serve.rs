@@ -81,7 +81,7 @@ pub async fn serve(
     loop {
         let (stream, slot) = tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept(&slots) => accepted,
+            accepted = listener.accept(&slots, options.write_timeout) => accepted,
         };
         let (worker, token) = options.workers.as_ref().map(Workers::least_busy).unwrap_or_default();
         let stream = match worker {

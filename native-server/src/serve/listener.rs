@@ -147,12 +147,19 @@ impl Stream {
 
 impl Listener {
     /// The next connection, once there may be one more.
-    pub(super) async fn accept(&self, slots: &Arc<Semaphore>) -> (Stream, Option<OwnedSemaphorePermit>) {
+    pub(super) async fn accept(
+        &self,
+        slots: &Arc<Semaphore>,
+        write_timeout: Duration,
+    ) -> (Stream, Option<OwnedSemaphorePermit>) {
         let slot = slots.clone().acquire_owned().await.ok(); // never closed
+        let mut said = false;
         loop {
             let accepted = match &self.0 {
                 Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true); // an answer is small and complete
+                    #[cfg(target_os = "linux")]
+                    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(write_timeout));
                     Stream::Tcp(stream)
                 }),
                 Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
@@ -161,8 +168,10 @@ impl Listener {
                 Ok(stream) => return (stream, slot),
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    // out of descriptors or memory, which time may heal
-                    tracing::error!(%error, "no connection can be accepted");
+                    // out of descriptors or memory, which time may heal: said once, until one is accepted
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(%error, "no connection can be accepted");
+                    }
                     sleep(Duration::from_millis(100)).await;
                 }
             }

@@ -15,6 +15,10 @@ pub struct Options {
     /// From one answer to the end of the next request's headers. 10 s: it ends clients that send a byte now and then, and
     /// connections that are kept alive for nothing.
     pub header_timeout: Duration,
+    /// How long an answer may lie unread, on TCP: then the connection ends (`TCP_USER_TIMEOUT`, tcp(7), on Linux), so that
+    /// clients that ask and never read hold none for ever. It ends one whose client vanished, too. 20 s: no client that
+    /// reads at all needs so long for a few kilobytes. A unix socket's client is a proxy of this machine, and trusted.
+    pub write_timeout: Duration,
     /// The request line and its headers, in bytes; beyond it the answer is a bare 431. 64 KiB: well above what routers
     /// should accept, so that their own limit, with an answer of their own, comes first.
     pub max_header_size: usize,
@@ -47,6 +51,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(20),
             max_header_size: 64 * 1024,
             max_headers: 128,
             max_connections: 1024,
@@ -61,8 +66,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Reads what can be set by name, say from the environment: `HEADER_TIMEOUT_MS`, `MAX_CONNECTIONS`, `DRAIN_GRACE_MS`,
-    /// `DRAIN_TIMEOUT_MS`. What is not set has its default.
+    /// Reads what can be set by name, say from the environment: `HEADER_TIMEOUT_MS`, `WRITE_TIMEOUT_MS`, `MAX_CONNECTIONS`,
+    /// `DRAIN_GRACE_MS`, `DRAIN_TIMEOUT_MS`. What is not set has its default.
     ///
     /// # Errors
     ///
@@ -73,6 +78,7 @@ impl Options {
         let mut numbers = Numbers { lookup, faults: Vec::new() };
         let options = Options {
             header_timeout: numbers.millis("HEADER_TIMEOUT_MS", default.header_timeout, 1..=HOUR),
+            write_timeout: numbers.millis("WRITE_TIMEOUT_MS", default.write_timeout, 1..=HOUR),
             max_connections: numbers.size("MAX_CONNECTIONS", default.max_connections, 1..=1_000_000),
             grace: numbers.millis("DRAIN_GRACE_MS", default.grace, 0..=HOUR),
             drain: numbers.millis("DRAIN_TIMEOUT_MS", default.drain, 1..=HOUR),

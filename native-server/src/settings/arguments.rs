@@ -145,7 +145,7 @@ arguments! {
     database_url "DATABASE_URL" "URL";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
     database_pooler "DATABASE_POOLER" "POOLER";
-    /// Connections that single statements share; 0: none [default: 2]
+    /// Connections that single statements share; 0: none [default: as WORKER_THREADS, 2 to 8]
     database_shared "DATABASE_SHARED" "NUMBER";
     /// Whether statements are prepared on the connections that are kept: true or false [default: false]
     database_prepare "DATABASE_PREPARE" "BOOLEAN";
@@ -177,12 +177,14 @@ arguments! {
     lock_timeout_ms "LOCK_TIMEOUT_MS" "MS";
     /// An open transaction between two statements [default: 10000]
     idle_in_transaction_timeout_ms "IDLE_IN_TRANSACTION_TIMEOUT_MS" "MS";
-    /// Threads that serve [default: one less than there are cores, and at least one]
+    /// Threads that serve [default: as many as there are cores]
     worker_threads "WORKER_THREADS" "NUMBER";
     /// One request, its body included [default: 10000]
     request_timeout_ms "REQUEST_TIMEOUT_MS" "MS";
     /// From one answer to the end of the next request's headers [default: 10000]
     header_timeout_ms "HEADER_TIMEOUT_MS" "MS";
+    /// How long a client may leave an answer unread [default: 20000]
+    write_timeout_ms "WRITE_TIMEOUT_MS" "MS";
     /// Open connections; further ones wait to be accepted [default: 1024]
     max_connections "MAX_CONNECTIONS" "NUMBER";
     /// From saying that it is not ready to accepting no more, at the end [default: 1000]

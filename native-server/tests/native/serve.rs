@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::get;
 use pgspan_server::serve::{Address, NotDrained, Options, serve};
+use pgspan_server::workers::Workers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -22,6 +23,10 @@ struct Running {
 }
 
 async fn start(change: impl FnOnce(&mut Options)) -> Result<Running> {
+    start_with(Router::new(), change).await
+}
+
+async fn start_with(more: Router, change: impl FnOnce(&mut Options)) -> Result<Running> {
     let finished = Arc::new(AtomicUsize::new(0));
     let count = finished.clone();
     let slow = async move || {
@@ -33,7 +38,8 @@ async fn start(change: impl FnOnce(&mut Options)) -> Result<Running> {
         .route("/slow", get(slow))
         .route("/panic", get(async || -> &'static str { panic!("CANARY") }))
         .route("/readyz", get(async || "ready"))
-        .route("/", get(async || "here"));
+        .route("/", get(async || "here"))
+        .merge(more);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
@@ -145,6 +151,55 @@ async fn a_client_that_does_not_send_its_headers_is_cut_off() -> Result<()> {
     all(silent).await?;
     let waited = started.elapsed();
     assert!((250..1000).contains(&waited.as_millis()), "{waited:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_off() -> Result<()> {
+    let server = start(|options| {
+        options.write_timeout = Duration::from_millis(500);
+        options.max_connections = 1;
+    })
+    .await?;
+    let mut greedy = TcpStream::connect(server.address).await?;
+    let requests = "GET / HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+    // until both sides' buffers are full; nothing is read
+    let asking = async { while greedy.write_all(requests.as_bytes()).await.is_ok() {} };
+    timeout(Duration::from_secs(20), asking).await.context("it is never cut off")?;
+    assert!(server.get("/").await?.ends_with("here"));
+    Ok(())
+}
+
+#[test]
+fn connections_are_spread_over_the_threads_and_each_is_served_to_its_end() -> Result<()> {
+    let (workers, runtime) = Workers::start(2)?;
+    runtime.block_on(connections_are_spread(workers))
+}
+
+async fn connections_are_spread(workers: Workers) -> Result<()> {
+    let name = async || std::thread::current().name().unwrap_or_default().to_owned();
+    let server = start_with(Router::new().route("/thread", get(name)), |options| {
+        options.workers = Some(workers);
+    })
+    .await?;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(TcpStream::connect(server.address).await?);
+    }
+    let mut threads = Vec::new();
+    for stream in &mut streams {
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            stream.write_all(b"GET /thread HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+            let mut answer = vec![0; 1000];
+            let length = stream.read(&mut answer).await?;
+            let text = String::from_utf8_lossy(&answer[..length]).into_owned();
+            answers.push(text.rsplit("\r\n").next().unwrap_or_default().to_owned());
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        threads.push(answers[0].clone());
+    }
+    assert_eq!(threads.iter().filter(|name| *name == "worker-1").count(), 2, "{threads:?}");
     Ok(())
 }
 
