@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::config::{ChannelBinding, Host};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 
 use crate::error::{Error, Kind, Result};
 
@@ -264,7 +264,7 @@ impl ConnectionUrl {
         parse(url, true)
     }
 
-    /// What tokio-postgres understands of it: hosts, ports, user, password, database, options.
+    /// What tokio-postgres understands of it: hosts, ports, user, password, database, options, and whether it is encrypted.
     pub fn postgres(&self) -> &tokio_postgres::Config {
         &self.postgres
     }
@@ -313,11 +313,6 @@ impl ConnectionUrl {
         if config.get_application_name().is_none() {
             config.application_name("pgspan");
         }
-        config.ssl_mode(match self.tls {
-            Tls::Disable => tokio_postgres::config::SslMode::Disable,
-            _ => tokio_postgres::config::SslMode::Require,
-        });
-        config.channel_binding(self.channel_binding);
         config
     }
 }
@@ -415,6 +410,11 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
         Some("scram-sha-256") => true,
         Some(_) => return Err(fault("require_auth must be scram-sha-256, or left out")),
     };
+    // here, so that no use of it can fall back to plain text: tokio-postgres's own default does
+    postgres.ssl_mode(match tls {
+        Tls::Disable => SslMode::Disable,
+        _ => SslMode::Require,
+    });
     postgres.channel_binding(channel_binding);
     Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding, requires_scram, client_certificate })
 }
@@ -460,7 +460,10 @@ mod tests {
             ("postgres://u@db.example.com/d?sslmode=verify-ca&sslrootcert=%2Fca.pem", Tls::VerifyCa),
             ("postgres://u@%2Frun%2Fpostgresql/d", Tls::Disable),
         ] {
-            assert_eq!(parse(url).unwrap().tls(), tls, "{url}");
+            let parsed = parse(url).unwrap();
+            assert_eq!(parsed.tls(), tls, "{url}");
+            let mode = if tls == Tls::Disable { SslMode::Disable } else { SslMode::Require };
+            assert_eq!(parsed.postgres().get_ssl_mode(), mode, "{url}");
         }
     }
 
