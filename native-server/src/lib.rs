@@ -53,8 +53,8 @@
 //!
 //! # Several hosts
 //!
-//! are tried in order (`load_balance_hosts=random`: in any), each with its share of the connect timeout, until one is what
-//! `target_session_attrs` asks for. A connection whose server became read-only is not used again, so that the next one
+//! and the addresses of each are tried in order (`load_balance_hosts=random`: in any), each with its share of the connect
+//! timeout for everything up to the login, until one is what `target_session_attrs` asks for. A connection whose server became read-only is not used again, so that the next one
 //! finds the server that is not.
 //!
 //! # What libpq reads
@@ -77,6 +77,7 @@ mod backoff;
 pub mod check;
 mod dialler;
 mod driver;
+mod hosts;
 mod libpq;
 #[cfg(feature = "serve")]
 pub mod logs;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use pgspan::{ConnectionUrl, Error, Kind, Result};
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
@@ -147,17 +146,7 @@ async fn connect(url: &str) -> Result<Client> {
     let url: ConnectionUrl = url.parse()?;
     let mut config = url.postgres().clone();
     config.application_name(config.get_application_name().unwrap_or("pgspan migrate").to_owned());
-    let dialler = Dialler::new(&url, config)?;
-    match timeout(CONNECT_TIMEOUT, dialler.open()).await {
-        Ok(Ok(opened)) => Ok(opened.client),
-        Ok(Err(error)) if error.as_db_error().is_some() => Err(Error::connect(error)),
-        Ok(Err(error)) => {
-            Err(Error::unavailable(format!("could not connect: {}", tls::reason(&error))).with_source(error))
-        }
-        Err(_) => {
-            Err(Error::unavailable(format!("could not connect within {} s", CONNECT_TIMEOUT.as_secs())))
-        }
-    }
+    Ok(Dialler::new(&url, config)?.open(CONNECT_TIMEOUT).await?.client)
 }
 
 /// Applies it unless it is; false if it was.

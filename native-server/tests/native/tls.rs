@@ -199,7 +199,10 @@ async fn a_server_that_refuses_tls_gets_no_byte_more_from_serve_check_migrate_an
 
     let limit = Duration::from_secs(1);
     let found = check::check(&url.parse()?, &Settings::default(), limit, &[]).await?;
-    assert!(found.iter().any(|one| one.what == "tls" && !one.good && one.text.contains(refused)), "{found:?}");
+    assert!(
+        found.iter().any(|one| one.what == "tls" && !one.good && one.text.contains(refused)),
+        "{found:?}"
+    );
     assert_eq!(told.recv().await.context("check did not come")?, b"");
 
     let error = migrate(&url).await.err().context("migrate fell back")?;
