@@ -12,6 +12,7 @@ use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::hosts::{Server, shares};
+use crate::passfile::Passwords;
 use crate::politely::politely;
 use crate::random::shuffle;
 use crate::tls;
@@ -57,7 +58,8 @@ impl Dialler {
             config.tcp_user_timeout(UNACKNOWLEDGED);
         }
         let in_order = config.get_load_balance_hosts() == LoadBalanceHosts::Disable;
-        Ok(Dialler(Arc::new(Inner { servers: Server::all_of(&config)?, in_order, tls: tls::tls(url)? })))
+        let servers = Server::all_of(&config, &Passwords::of(url))?;
+        Ok(Dialler(Arc::new(Inner { servers, in_order, tls: tls::tls(url)? })))
     }
 
     /// A connection to the first host that can be used, within `limit`. Each address has its share of the time, over TCP,

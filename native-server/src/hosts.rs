@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use crate::passfile::Passwords;
+
 /// One host of a URL.
 pub(crate) struct Server {
     config: Config,
@@ -17,8 +19,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The hosts of this configuration, in its order.
-    pub(crate) fn all_of(config: &Config) -> Result<Vec<Server>> {
+    /// The hosts of this configuration, in its order. One host's password is not told to another.
+    pub(crate) fn all_of(config: &Config, passwords: &Passwords) -> Result<Vec<Server>> {
         let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
         if !addresses.is_empty() && addresses.len() != hosts.len() {
             return Err(Error::new(
@@ -31,8 +33,10 @@ impl Server {
         }
         let server = |(position, host): (usize, &Host)| {
             let port = ports.get(position).or(ports.first()).copied().unwrap_or(5432);
+            let password = passwords.find(host, port, config);
             let mut config = without_hosts(config);
             config.port(port);
+            password.map(|password| config.password(password));
             let name = match host {
                 Host::Tcp(name) => {
                     config.host(name); // also where the address is given: it is the name in the certificate
@@ -118,7 +122,7 @@ mod tests {
             &keepalives_retries=6&target_session_attrs=read-write&channel_binding=require\
             &load_balance_hosts=random&hostaddr=127.0.0.9";
         let all: Config = url.parse().unwrap();
-        let servers = Server::all_of(&all).unwrap();
+        let servers = Server::all_of(&all, &Passwords::default()).unwrap();
         let alone = &servers[0].config;
         assert_eq!(format!("{alone:?}"), format!("{all:?}"));
         assert_eq!(alone.get_ssl_negotiation(), all.get_ssl_negotiation());
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn each_host_has_its_own_port_and_address() {
-        let of = |url: &str| Server::all_of(&url.parse().unwrap());
+        let of = |url: &str| Server::all_of(&url.parse().unwrap(), &Passwords::default());
         let two = of("postgres://u@a:1,b:2/d").unwrap();
         let ports: Vec<_> = two.iter().map(|server| server.config.get_ports().to_vec()).collect();
         assert_eq!(ports, [[1], [2]]);
@@ -139,6 +143,19 @@ mod tests {
         {
             assert_eq!(of(url).err().map(|error| error.kind()), Some(Kind::Config), "{url}");
         }
+    }
+
+    #[test]
+    fn each_host_is_told_its_own_password_and_no_other() {
+        let file = std::env::temp_dir().join(format!("pgspan-hosts-{}", std::process::id()));
+        std::fs::write(&file, "a:1:*:u:first\nb:2:*:u:second\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let url = format!("postgres://u@a:1,b:2,c:3/d?passfile={}", file.display());
+        let url: pgspan::ConnectionUrl = url.parse().unwrap();
+        let servers = Server::all_of(url.postgres(), &Passwords::of(&url)).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let passwords: Vec<_> = servers.iter().map(|server| server.config.get_password()).collect();
+        assert_eq!(passwords, [Some(&b"first"[..]), Some(b"second"), None]);
     }
 
     #[test]

@@ -59,7 +59,8 @@
 //!
 //! # What libpq reads
 //!
-//! The `PG…` variables and the password file are for programs to ask for, with [`complete()`]; `pgspan-server` does.
+//! The `PG…` variables are for programs to ask for, with [`complete()`]; `pgspan-server` does. A URL can name a password file
+//! itself (`passfile`).
 //!
 //! # Migrations
 //!
@@ -88,6 +89,7 @@ mod numbers;
 mod opener;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+mod passfile;
 mod politely;
 mod pool;
 mod queue;

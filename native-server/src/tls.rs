@@ -14,7 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::libpq::is_private;
+use crate::passfile::is_private;
 
 /// What encrypts the connections of this URL; nothing if it says `sslmode=disable`.
 pub(crate) fn tls(url: &ConnectionUrl) -> Result<Option<MakeRustlsConnect>> {
