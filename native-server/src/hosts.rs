@@ -155,7 +155,7 @@ mod tests {
         let servers = Server::all_of(url.postgres(), &Passwords::of(&url)).unwrap();
         std::fs::remove_file(&file).unwrap();
         let passwords: Vec<_> = servers.iter().map(|server| server.config.get_password()).collect();
-        assert_eq!(passwords, [Some(&b"first"[..]), Some(b"second"), None]);
+        assert_eq!(passwords, [Some(&b"first"[..]), Some(&b"second"[..]), None]);
     }
 
     #[test]
