@@ -223,7 +223,9 @@ impl<L: Fn(&str) -> Option<String>> Read<L> {
 /// | `prefer`, `allow` | refused: they fall back to plain text without a word |
 ///
 /// With several hosts (`host1:5432,host2:5432`) the next is tried when one can't be connected to, or is not what
-/// `target_session_attrs` (`any`, `read-write`, `read-only`) asks for.
+/// `target_session_attrs` (`any`, `read-write`, `read-only`) asks for. A password that the URL does not have can be in a
+/// `passfile`, for each host its own. Times are seconds as libpq has them (`connect_timeout`, `keepalives_idle`), but
+/// `tcp_user_timeout` is milliseconds, as there.
 #[derive(Clone)]
 pub struct ConnectionUrl {
     postgres: tokio_postgres::Config,
