@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use tokio_postgres::config::{ChannelBinding, Host};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
 
 use crate::error::{Error, Kind, Result};
 
@@ -223,7 +223,9 @@ impl<L: Fn(&str) -> Option<String>> Read<L> {
 /// | `prefer`, `allow` | refused: they fall back to plain text without a word |
 ///
 /// With several hosts (`host1:5432,host2:5432`) the next is tried when one can't be connected to, or is not what
-/// `target_session_attrs` (`any`, `read-write`, `read-only`) asks for.
+/// `target_session_attrs` (`any`, `read-write`, `read-only`) asks for. A password that the URL does not have can be in a
+/// `passfile`, for each host its own. Times are seconds as libpq has them (`connect_timeout`, `keepalives_idle`), but
+/// `tcp_user_timeout` is milliseconds, as there.
 #[derive(Clone)]
 pub struct ConnectionUrl {
     postgres: tokio_postgres::Config,
@@ -232,6 +234,7 @@ pub struct ConnectionUrl {
     channel_binding: ChannelBinding,
     requires_scram: bool,
     client_certificate: Option<ClientCertificate>,
+    passfile: Option<String>,
 }
 
 /// The files of a certificate that the client shows to the server, in PEM.
@@ -264,7 +267,7 @@ impl ConnectionUrl {
         parse(url, true)
     }
 
-    /// What tokio-postgres understands of it: hosts, ports, user, password, database, options.
+    /// What tokio-postgres understands of it: hosts, ports, user, password, database, options, and whether it is encrypted.
     pub fn postgres(&self) -> &tokio_postgres::Config {
         &self.postgres
     }
@@ -283,6 +286,11 @@ impl ConnectionUrl {
     pub fn client_certificate(&self) -> Option<(&str, &str)> {
         let files = self.client_certificate.as_ref()?;
         Some((&files.certificate, &files.key))
+    }
+
+    /// The file to look for the password in, for each host its own (`passfile`; PostgreSQL documentation, 34.16).
+    pub fn passfile(&self) -> Option<&str> {
+        self.passfile.as_deref()
     }
 
     /// Whether the login must be tied to the TLS connection (`channel_binding`).
@@ -313,11 +321,6 @@ impl ConnectionUrl {
         if config.get_application_name().is_none() {
             config.application_name("pgspan");
         }
-        config.ssl_mode(match self.tls {
-            Tls::Disable => tokio_postgres::config::SslMode::Disable,
-            _ => tokio_postgres::config::SslMode::Require,
-        });
-        config.channel_binding(self.channel_binding);
         config
     }
 }
@@ -338,7 +341,7 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut rest = Vec::new();
     let (mut sslmode, mut root_cert, mut channel_binding, mut require_auth) = (None, None, None, None);
-    let (mut certificate, mut key_file) = (None, None);
+    let (mut certificate, mut key_file, mut passfile, mut user_timeout) = (None, None, None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = || percent_decode_str(value).decode_utf8().map(String::from);
@@ -349,6 +352,8 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
             "sslkey" => &mut key_file,
             "channel_binding" => &mut channel_binding,
             "require_auth" => &mut require_auth,
+            "passfile" => &mut passfile,
+            "tcp_user_timeout" => &mut user_timeout,
             _ => {
                 rest.push(pair);
                 continue;
@@ -415,8 +420,34 @@ fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
         Some("scram-sha-256") => true,
         Some(_) => return Err(fault("require_auth must be scram-sha-256, or left out")),
     };
+    if let Some(millis) = user_timeout {
+        // as libpq has it; tokio-postgres reads seconds
+        let fault = |_| fault("tcp_user_timeout must be a number of milliseconds");
+        match millis.parse::<u32>().map_err(fault)? {
+            0 => {}
+            millis => {
+                postgres.tcp_user_timeout(Duration::from_millis(millis.into()));
+            }
+        }
+    }
+    if tls == Tls::Disable && postgres.get_ssl_negotiation() == SslNegotiation::Direct {
+        return Err(fault("sslnegotiation=direct needs TLS: set sslmode=verify-full"));
+    }
+    // here, so that no use of it can fall back to plain text: tokio-postgres's own default does
+    postgres.ssl_mode(match tls {
+        Tls::Disable => SslMode::Disable,
+        _ => SslMode::Require,
+    });
     postgres.channel_binding(channel_binding);
-    Ok(ConnectionUrl { postgres, tls, root_cert, channel_binding, requires_scram, client_certificate })
+    Ok(ConnectionUrl {
+        postgres,
+        tls,
+        root_cert,
+        channel_binding,
+        requires_scram,
+        client_certificate,
+        passfile,
+    })
 }
 
 fn is_local(host: &Host) -> bool {
@@ -460,7 +491,10 @@ mod tests {
             ("postgres://u@db.example.com/d?sslmode=verify-ca&sslrootcert=%2Fca.pem", Tls::VerifyCa),
             ("postgres://u@%2Frun%2Fpostgresql/d", Tls::Disable),
         ] {
-            assert_eq!(parse(url).unwrap().tls(), tls, "{url}");
+            let parsed = parse(url).unwrap();
+            assert_eq!(parsed.tls(), tls, "{url}");
+            let mode = if tls == Tls::Disable { SslMode::Disable } else { SslMode::Require };
+            assert_eq!(parsed.postgres().get_ssl_mode(), mode, "{url}");
         }
     }
 
@@ -472,6 +506,8 @@ mod tests {
             ("postgres://u:CANARY@db.example.com/d?sslmode=disable", "verify-full"),
             ("postgres://u:CANARY@db.example.com/d?sslmode=maybe", "must be"),
             ("postgres://u:CANARY@127.0.0.1/d?channel_binding=require", "needs TLS"),
+            ("postgres://u:CANARY@127.0.0.1/d?sslnegotiation=direct", "needs TLS"),
+            ("postgres://u:CANARY@127.0.0.1/d?tcp_user_timeout=2s", "milliseconds"),
             ("postgres://u:CANARY@127.0.0.1/d?sslrootcert=a", "no meaning"),
             ("postgres://u:CANARY@127.0.0.1/d?sslcert=a&sslkey=b", "no meaning"),
             ("postgres://u:CANARY@db.example.com/d?sslcert=a", "need each other"),
@@ -505,6 +541,20 @@ mod tests {
         let wanted = url.postgres().get_target_session_attrs();
         assert_eq!(wanted, tokio_postgres::config::TargetSessionAttrs::ReadWrite);
         assert_eq!(url.client_certificate(), Some(("/c.pem", "/k.pem")));
+    }
+
+    #[test]
+    fn the_time_until_a_peer_must_have_acknowledged_is_in_milliseconds_as_libpq_has_it() {
+        let timeout = |url: &str| parse(url).unwrap().postgres().get_tcp_user_timeout().copied();
+        let expected = Some(Duration::from_millis(2500));
+        assert_eq!(timeout("postgres://u@127.0.0.1/d?tcp_user_timeout=2500"), expected);
+        assert_eq!(timeout("postgres://u@127.0.0.1/d?tcp_user_timeout=0"), None);
+    }
+
+    #[test]
+    fn a_password_file_can_be_named() {
+        let url = parse("postgres://u@127.0.0.1/d?passfile=%2Fsecrets%2Fpgpass").unwrap();
+        assert_eq!(url.passfile(), Some("/secrets/pgpass"));
     }
 
     #[test]

@@ -224,6 +224,13 @@ impl Error {
         Error::unavailable(context).by_postgres(error)
     }
 
+    /// The same error with words before its own, in lower case and without values or secrets.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: &str) -> Error {
+        self.0.context = format!("{prefix}: {}", self.0.context);
+        self
+    }
+
     /// The same error with the one that caused it, for [`source`](StdError::source).
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {

@@ -10,7 +10,6 @@ use tokio_postgres::types::Type;
 
 use crate::dialler::Dialler;
 use crate::migrate::{Migration, statuses};
-use crate::tls;
 
 /// What was looked at, and what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +40,9 @@ pub async fn check(
     migrations: &[Migration],
 ) -> Result<Vec<Finding>> {
     let dialler = Dialler::new(url, url.configure(settings))?;
-    let opened = match timeout(connect_timeout, dialler.open()).await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return Ok(vec![refused(error)]),
-        Err(_) => {
-            let text = format!("no answer within {} ms", connect_timeout.as_millis());
-            return Ok(vec![bad("connection", text)]);
-        }
+    let opened = match dialler.open(connect_timeout).await {
+        Ok(opened) => opened,
+        Err(error) => return Ok(vec![refused(&error)]),
     };
     let client = opened.client;
     let mut findings = vec![good(
@@ -88,9 +83,10 @@ pub async fn check(
 }
 
 /// What an attempt to connect says about its cause.
-fn refused(error: tokio_postgres::Error) -> Finding {
-    let Some(code) = error.code().map(|code| code.code().to_owned()) else {
-        let reason = tls::reason(&error);
+fn refused(error: &Error) -> Finding {
+    let text = error.to_string();
+    let Some(code) = error.sqlstate().map(|code| code.code()) else {
+        let reason = text.strip_prefix("could not connect: ").unwrap_or(&text);
         let what = match () {
             () if reason.contains("TLS") || reason.contains("certificate") => "tls",
             () if reason.contains("password") || reason.contains("authentication") => "login",
@@ -98,8 +94,7 @@ fn refused(error: tokio_postgres::Error) -> Finding {
         };
         return bad(what, reason);
     };
-    let text = Error::connect(error).to_string();
-    match (code.as_str(), code.get(..2).unwrap_or_default()) {
+    match (code, code.get(..2).unwrap_or_default()) {
         (_, "28") => bad("login", format!("{text}: check user and password, and the server's pg_hba.conf")),
         ("3D000", _) => bad("database", format!("{text}: create it, or correct its name in DATABASE_URL")),
         ("42501", _) => bad("database", format!("{text}: this user may not connect to it")),

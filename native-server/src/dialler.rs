@@ -1,17 +1,20 @@
-//! Opens one connection, encrypted or not, and drives it on tokio.
+//! Opens one connection, encrypted or not, to the first host that can be used, and drives it on tokio.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgspan::driver::{Notifications, drive};
-use pgspan::{ConnectionUrl, Result};
+use pgspan::{ConnectionUrl, Error, Result};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::config::LoadBalanceHosts;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::hosts::{Server, shares};
+use crate::passfile::Passwords;
 use crate::politely::politely;
+use crate::random::shuffle;
 use crate::tls;
 
 /// A peer that vanished without a word is noticed after 60 s + 3 × 15 s (and by a deadline before that, if it is needed);
@@ -30,7 +33,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 pub(crate) struct Dialler(Arc<Inner>);
 
 struct Inner {
-    config: Config,
+    servers: Vec<Server>,
+    in_order: bool,
     tls: Option<MakeRustlsConnect>,
 }
 
@@ -53,23 +57,74 @@ impl Dialler {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(UNACKNOWLEDGED);
         }
-        Ok(Dialler(Arc::new(Inner { config, tls: tls::tls(url)? })))
+        let in_order = config.get_load_balance_hosts() == LoadBalanceHosts::Disable;
+        let servers = Server::all_of(&config, &Passwords::of(url))?;
+        Ok(Dialler(Arc::new(Inner { servers, in_order, tls: tls::tls(url)? })))
     }
 
-    /// Connects, encrypts and logs in, without a deadline.
-    pub(crate) async fn open(&self) -> Result<Opened, tokio_postgres::Error> {
+    /// A connection to the first host that can be used, within `limit`. Each address has its share of the time, over TCP,
+    /// TLS, the login and what `target_session_attrs` asks for, so that one which says nothing leaves some for the others.
+    pub(crate) async fn open(&self, limit: Duration) -> Result<Opened> {
+        let mut failures = Failures::default();
+        for (server, end) in shares(self.ordered(self.0.servers.iter().collect()), Instant::now() + limit) {
+            let addresses = match timeout_at(end, server.addresses()).await {
+                Ok(Ok(addresses)) => addresses,
+                _ => Vec::new(),
+            };
+            if addresses.is_empty() {
+                failures.add(Error::unavailable("could not connect: the host's name has no address"));
+            }
+            if let Some(opened) = self.open_any(addresses, end, &mut failures).await {
+                return Ok(opened);
+            }
+        }
+        Err(failures.sum_up())
+    }
+
+    async fn open_any(
+        &self,
+        addresses: Vec<Config>,
+        end: Instant,
+        failures: &mut Failures,
+    ) -> Option<Opened> {
+        for (config, end) in shares(self.ordered(addresses), end) {
+            let started = Instant::now();
+            let end = config.get_connect_timeout().map_or(end, |limit| end.min(started + *limit));
+            failures.add(match timeout_at(end, self.open_one(&config)).await {
+                Ok(Ok(opened)) => return Some(opened),
+                Ok(Err(error)) if error.as_db_error().is_some() => Error::connect(error),
+                Ok(Err(error)) => Error::unavailable(format!("could not connect: {}", tls::reason(&error)))
+                    .with_source(error),
+                Err(_) => {
+                    let limit = end.duration_since(started).as_millis();
+                    Error::unavailable(format!("could not connect: no answer within {limit} ms"))
+                }
+            });
+        }
+        None
+    }
+
+    async fn open_one(&self, config: &Config) -> Result<Opened, tokio_postgres::Error> {
         match &self.0.tls {
             None => {
-                let (client, connection) = self.0.config.connect(NoTls).await?;
+                let (client, connection) = config.connect(NoTls).await?;
                 let (task, notifications) = drive(connection);
                 Ok(Opened { client, notifications, task: tokio::spawn(politely(task)) })
             }
             Some(tls) => {
-                let (client, connection) = self.0.config.connect(tls.clone()).await?;
+                let (client, connection) = config.connect(tls.clone()).await?;
                 let (task, notifications) = drive(connection);
                 Ok(Opened { client, notifications, task: tokio::spawn(politely(task)) })
             }
         }
+    }
+
+    /// As `load_balance_hosts` wants them.
+    fn ordered<T>(&self, mut all: Vec<T>) -> Vec<T> {
+        if !self.0.in_order {
+            shuffle(&mut all);
+        }
+        all
     }
 
     /// Asks the server to end what runs on the connection of this token (PostgreSQL documentation, 54.2.8).
@@ -79,23 +134,59 @@ impl Dialler {
             Some(tls) => token.cancel_query(tls.clone()).await,
         }
     }
+}
 
-    pub(crate) fn config(&self) -> &Config {
-        &self.0.config
+/// Why no address could be used so far.
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    last: Option<Error>,
+}
+
+impl Failures {
+    fn add(&mut self, error: Error) {
+        self.count += 1;
+        self.last = Some(error);
+    }
+
+    fn sum_up(self) -> Error {
+        let last = self.last.unwrap_or_else(|| Error::unavailable("could not connect: there is no host"));
+        match self.count {
+            ..2 => last,
+            count => last.with_prefix(&format!("none of {count} addresses can be used, the last")),
+        }
     }
 }
 
-/// How deadpool-postgres opens connections: as everyone here, so that no notice is logged, which could quote values.
-impl deadpool_postgres::Connect for Dialler {
-    #[allow(clippy::type_complexity, reason = "the trait's type")]
-    fn connect(
-        &self,
-        _: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), tokio_postgres::Error>> + Send + '_>>
-    {
-        Box::pin(async move {
-            let Opened { client, task, .. } = self.open().await?;
-            Ok((client, task))
-        })
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_leaves_time_for_the_others_of_its_name() {
+        let silent = TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let full = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut stream, _) = full.accept().await.unwrap();
+            stream.write_all(b"E\0\0\0\x25SFATAL\0C53300\0Mtoo many clients\0\0").await.unwrap();
+            stream
+        });
+        let url: ConnectionUrl = format!("postgres://u@localhost:{port}/d").parse().unwrap();
+        let dialler = Dialler::new(&url, url.postgres().clone()).unwrap();
+        let addresses = ["127.0.0.2", "127.0.0.1"].map(|ip| dialler.0.servers[0].at(ip.parse().unwrap()));
+        let (mut failures, started) = (Failures::default(), Instant::now());
+        let end = started + Duration::from_millis(600);
+        assert!(dialler.open_any(addresses.to_vec(), end, &mut failures).await.is_none());
+        assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+        let error = failures.sum_up().to_string();
+        assert_eq!(
+            error,
+            "none of 2 addresses can be used, the last: could not connect: too many connections (53300)"
+        );
+        drop((silent, answering.await.unwrap()));
     }
 }

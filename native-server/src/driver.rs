@@ -49,13 +49,10 @@ impl Driver {
     ///
     /// [`Kind::Config`](pgspan::Kind::Config) if the authorities to trust (`sslrootcert`) can't be read.
     pub fn new(url: &ConnectionUrl, settings: &Settings, pool: PoolSettings) -> Result<Driver> {
-        let mut config = url.configure(settings);
-        let hosts = config.get_hosts().len().max(1);
-        if hosts > 1 && config.get_connect_timeout().is_none() {
-            // so that there is time left for the others when one does not answer
-            config.connect_timeout(pool.connect_timeout / u32::try_from(hosts).unwrap_or(u32::MAX));
-        }
-        let opener = Opener::new(Dialler::new(url, config)?, pool.clone());
+        let dialler = Dialler::new(url, url.configure(settings))?;
+        // who waits for a connection waits no longer, so that the last host has its share before that
+        let connect_timeout = pool.connect_timeout.min(settings.acquire_timeout);
+        let opener = Opener::new(dialler, PoolSettings { connect_timeout, ..pool.clone() });
         Ok(Driver {
             pool: Pool::builder(opener)
                 .max_size(pool.size)

@@ -53,13 +53,14 @@
 //!
 //! # Several hosts
 //!
-//! are tried in order (`load_balance_hosts=random`: in any), each with its share of the connect timeout, until one is what
-//! `target_session_attrs` asks for. A connection whose server became read-only is not used again, so that the next one
+//! and the addresses of each are tried in order (`load_balance_hosts=random`: in any), each with its share of the connect
+//! timeout for everything up to the login, until one is what `target_session_attrs` asks for. A connection whose server became read-only is not used again, so that the next one
 //! finds the server that is not.
 //!
 //! # What libpq reads
 //!
-//! The `PG…` variables and the password file are for programs to ask for, with [`complete()`]; `pgspan-server` does.
+//! The `PG…` variables are for programs to ask for, with [`complete()`]; `pgspan-server` does. A URL can name a password file
+//! itself (`passfile`).
 //!
 //! # Migrations
 //!
@@ -77,6 +78,7 @@ mod backoff;
 pub mod check;
 mod dialler;
 mod driver;
+mod hosts;
 mod libpq;
 #[cfg(feature = "serve")]
 pub mod logs;
@@ -87,6 +89,7 @@ mod numbers;
 mod opener;
 #[cfg(feature = "otlp")]
 pub mod otlp;
+mod passfile;
 mod politely;
 mod pool;
 mod queue;

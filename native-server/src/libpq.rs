@@ -1,26 +1,34 @@
-//! What libpq reads besides the URL: variables of the environment (`PG…`) and the password file.
+//! What libpq reads besides the URL: variables of the environment (`PG…`).
 //!
-//! Source: PostgreSQL documentation, 34.15 "Environment Variables" and 34.16 "The Password File".
+//! Source: PostgreSQL documentation, 34.15 "Environment Variables".
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::Path;
 
-use pgspan::{ConnectionUrl, Result};
-use tokio_postgres::config::Host;
+use pgspan::{ConnectionUrl, Error, Kind, Result};
 
-/// The URL with what it lacks taken from the environment and from the password file, as libpq does; `None` if there is
-/// neither a URL nor `PGHOST`. `lookup` finds a variable by its name.
+/// The URL with what it lacks taken from the environment, as libpq does; `None` if there is neither a URL nor `PGHOST`.
+/// `lookup` finds a variable by its name.
 ///
-/// What the URL says wins over `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGAPPNAME`, `PGOPTIONS`, `PGSSLMODE`,
-/// `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGCHANNELBINDING` and `PGTARGETSESSIONATTRS`. A password that is in neither is
-/// looked for in the file that `PGPASSFILE` names, else in `~/.pgpass`; with several hosts, the first that is found there
-/// is for all of them. A file that others may read is left alone, with a warning.
+/// What the URL says wins over `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGAPPNAME`, `PGOPTIONS`,
+/// `PGSSLMODE`, `PGSSLNEGOTIATION`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`, `PGCHANNELBINDING`, `PGCONNECT_TIMEOUT`,
+/// `PGLOADBALANCEHOSTS` and `PGTARGETSESSIONATTRS`. Where no password is in either, the URL that is returned names the file that
+/// `PGPASSFILE` does, else `~/.pgpass` if there is one: each host's password is looked for there when the URL is used. A file
+/// that others may read is left alone, with a warning in the log, or on standard error where no log is kept.
 ///
 /// # Errors
 ///
-/// [`Kind::Config`](pgspan::Kind::Config), as [`ConnectionUrl`]'s parsing, and without the URL.
+/// [`Kind::Config`], as [`ConnectionUrl`]'s parsing, and without the URL; also if a variable asks for something that matters
+/// for safety and is not kept here (`PGREQUIREAUTH`, `PGSERVICE`, `PGSSLCRL` …).
 pub fn complete(url: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> Result<Option<String>> {
     let variable = |name: &str| lookup(name).filter(|value| !value.is_empty());
+    let not_kept = |(name, harmless): &(&'static str, &[&str])| {
+        variable(name).filter(|value| !harmless.contains(&value.as_str())).map(|_| *name)
+    };
+    let not_kept: Vec<&str> = NOT_KEPT.iter().filter_map(not_kept).collect();
+    if !not_kept.is_empty() {
+        let text = format!("{}: what it asks for can't be kept here: unset it", not_kept.join(", "));
+        return Err(Error::new(Kind::Config, text));
+    }
     let mut parts = match (url, variable("PGHOST")) {
         (None, None) => return Ok(None),
         (None, Some(_)) => Parts::of("postgresql://"),
@@ -32,28 +40,28 @@ pub fn complete(url: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> R
     if let Some(port) = variable("PGPORT") {
         parts.default_port(&port);
     }
+    // an address belongs to the host beside it
+    let address = variable("PGHOSTADDR").filter(|_| !parts.have("host"));
     for (key, name) in VARIABLES {
         if let Some(value) = variable(name).filter(|_| !parts.have(key)) {
             parts.add(key, &value);
         }
     }
-    let parsed: ConnectionUrl = parts.url.parse()?;
-    let file = variable("PGPASSFILE").map(PathBuf::from);
-    let file = file.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".pgpass")));
-    if let (None, Some(file)) = (parsed.postgres().get_password(), file)
-        && let Some(password) = read_password(&file, &parsed)
-    {
-        parts.add("password", &password);
+    if let Some(address) = address {
+        parts.add("hostaddr", &address);
     }
+    if !parts.have("password") && !parts.have("passfile") {
+        let home = || variable("HOME").map(|home| format!("{home}/.pgpass"));
+        let file = variable("PGPASSFILE").or_else(|| home().filter(|file| Path::new(file).exists()));
+        if let Some(file) = file {
+            parts.add("passfile", &file);
+        }
+    }
+    parts.url.parse::<ConnectionUrl>()?;
     Ok(Some(parts.url))
 }
 
-/// Whether its owner alone may use the file, as libpq asks of files with secrets.
-pub(crate) fn is_private(path: impl AsRef<std::path::Path>) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o077 == 0)
-}
-
-const VARIABLES: [(&str, &str); 12] = [
+const VARIABLES: [(&str, &str); 15] = [
     ("host", "PGHOST"),
     ("user", "PGUSER"),
     ("password", "PGPASSWORD"),
@@ -61,11 +69,29 @@ const VARIABLES: [(&str, &str); 12] = [
     ("application_name", "PGAPPNAME"),
     ("options", "PGOPTIONS"),
     ("sslmode", "PGSSLMODE"),
+    ("sslnegotiation", "PGSSLNEGOTIATION"),
     ("sslrootcert", "PGSSLROOTCERT"),
     ("sslcert", "PGSSLCERT"),
     ("sslkey", "PGSSLKEY"),
     ("channel_binding", "PGCHANNELBINDING"),
+    ("connect_timeout", "PGCONNECT_TIMEOUT"),
+    ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
     ("target_session_attrs", "PGTARGETSESSIONATTRS"),
+];
+
+/// What libpq would keep, and nobody does here, with the values that ask for nothing more than there is. Who sets another
+/// relies on it.
+const NOT_KEPT: [(&str, &[&str]); 10] = [
+    ("PGREQUIREAUTH", &[]),
+    ("PGREQUIREPEER", &[]),
+    ("PGREQUIRESSL", &["0"]),
+    ("PGGSSENCMODE", &["disable", "prefer"]),
+    ("PGSERVICE", &[]),
+    ("PGSSLCERTMODE", &["allow"]),
+    ("PGSSLCRL", &[]),
+    ("PGSSLCRLDIR", &[]),
+    ("PGSSLMAXPROTOCOLVERSION", &["TLSv1.3"]),
+    ("PGSSLMINPROTOCOLVERSION", &["TLSv1", "TLSv1.1", "TLSv1.2"]), // TLS 1.2 is the oldest that rustls speaks
 ];
 
 /// A URL to which parts are added.
@@ -135,63 +161,10 @@ impl Parts {
     }
 }
 
-/// The password for this user and database on the first of the hosts that the file knows.
-fn read_password(file: &std::path::Path, url: &ConnectionUrl) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    if !is_private(file) {
-        tracing::warn!("the password file is not used: others may read it (chmod 0600)");
-        return None;
-    }
-    let config = url.postgres();
-    let user = config.get_user()?;
-    let database = config.get_dbname().unwrap_or(user);
-    let ports = config.get_ports();
-    config.get_hosts().iter().enumerate().find_map(|(position, host)| {
-        let host = match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(folder) if is_default(folder) => "localhost".to_owned(),
-            Host::Unix(folder) => folder.to_string_lossy().into_owned(),
-        };
-        let port = ports.get(position).or(ports.first()).map_or("5432".to_owned(), u16::to_string);
-        find_password(&text, &[&host, &port, database, user])
-    })
-}
-
-/// The folders that PostgreSQL and its packages have their sockets in.
-fn is_default(folder: &std::path::Path) -> bool {
-    ["/tmp", "/var/run/postgresql", "/run/postgresql"]
-        .iter()
-        .any(|known| folder == std::path::Path::new(known))
-}
-
-/// The fifth field of the first line whose other four are these, or `*`.
-fn find_password(text: &str, wanted: &[&str; 4]) -> Option<String> {
-    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let fields = fields(line);
-        let (password, keys) = fields.split_last()?;
-        let fits = |(field, wanted): (&String, &&str)| field == "*" || field == wanted;
-        (keys.len() == 4 && keys.iter().zip(wanted).all(fits)).then(|| password.clone())
-    })
-}
-
-/// The fields of a line, five at most: a backslash makes the next character an ordinary one.
-fn fields(line: &str) -> Vec<String> {
-    let mut fields = vec![String::new()];
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        let count = fields.len();
-        let Some(field) = fields.last_mut() else { break };
-        match character {
-            '\\' => field.extend(characters.next()),
-            ':' if count < 5 => fields.push(String::new()),
-            other => field.push(other),
-        }
-    }
-    fields
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::{Host, LoadBalanceHosts, SslNegotiation, TargetSessionAttrs};
+
     use super::*;
 
     fn completed(url: Option<&str>, variables: &[(&str, &str)]) -> Result<Option<String>> {
@@ -235,27 +208,64 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_of_a_password_file_that_fits_has_the_password() {
-        let text = "# a:b:c:d:comment\n\ndb:5432:shop:alice:first\n*:*:*:alice:an\\:y\\\\one\nbroken:line\n::1:5:6:7";
-        let find = |wanted| find_password(text, wanted);
-        assert_eq!(find(&["db", "5432", "shop", "alice"]).as_deref(), Some("first"));
-        assert_eq!(find(&["db", "5433", "shop", "alice"]).as_deref(), Some("an:y\\one"));
-        assert_eq!(find(&["db", "5432", "shop", "bob"]), None);
-        assert_eq!(fields("a\\:b:c:d:e:f:g"), ["a:b", "c", "d", "e", "f:g"]);
+    fn an_address_a_time_and_the_choice_of_hosts_are_taken_from_the_environment_too() {
+        let all = [
+            ("PGHOST", "db.example.com"),
+            ("PGHOSTADDR", "203.0.113.5"),
+            ("PGUSER", "alice"),
+            ("PGCONNECT_TIMEOUT", "7"),
+            ("PGLOADBALANCEHOSTS", "random"),
+            ("PGTARGETSESSIONATTRS", "read-write"),
+            ("PGSSLNEGOTIATION", "direct"),
+        ];
+        let url: ConnectionUrl = completed(None, &all).unwrap().unwrap().parse().unwrap();
+        let config = url.postgres();
+        assert_eq!(config.get_hostaddrs(), ["203.0.113.5".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(config.get_connect_timeout(), Some(&std::time::Duration::from_secs(7)));
+        assert_eq!(config.get_load_balance_hosts(), LoadBalanceHosts::Random);
+        assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(config.get_ssl_negotiation(), SslNegotiation::Direct);
+        // the address is another host's
+        let url = completed(Some("postgres://bob@other.example.com/d"), &all).unwrap().unwrap();
+        assert!(!url.contains("hostaddr"), "{url}");
     }
 
     #[test]
-    fn a_password_file_is_used_only_if_its_owner_alone_can_read_it() {
-        let file = std::env::temp_dir().join(format!("pgspan-pgpass-{}", std::process::id()));
-        std::fs::write(&file, "localhost:5432:d:u:CANARY").unwrap();
-        let path = file.display().to_string();
-        let url = Some("postgres://u@localhost/d");
-        for (mode, found) in [(0o644, false), (0o640, false), (0o600, true)] {
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let completed = completed(url, &[("PGPASSFILE", &path)]).unwrap().unwrap();
-            assert_eq!(completed.contains("CANARY"), found, "{mode:o}");
+    fn a_variable_that_can_t_be_kept_is_refused_by_its_name_unless_it_asks_for_nothing_more() {
+        let url = Some("postgres://u:CANARY@db.example.com/d");
+        for (name, value) in [
+            ("PGREQUIREAUTH", "scram-sha-256"),
+            ("PGREQUIREPEER", "postgres"),
+            ("PGREQUIRESSL", "1"),
+            ("PGGSSENCMODE", "require"),
+            ("PGSERVICE", "shop"),
+            ("PGSSLCERTMODE", "require"),
+            ("PGSSLCRL", "/crl.pem"),
+            ("PGSSLCRLDIR", "/crl"),
+            ("PGSSLMAXPROTOCOLVERSION", "TLSv1.2"),
+            ("PGSSLMINPROTOCOLVERSION", "TLSv1.3"),
+        ] {
+            let error = completed(url, &[(name, value)]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Config, "{name}");
+            assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
         }
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!(completed(url, &[("PGPASSFILE", &path)]).unwrap().as_deref(), url);
+        let both = [("PGSSLCRL", "a"), ("PGSERVICE", "b")];
+        assert!(completed(None, &both).unwrap_err().to_string().starts_with("PGSERVICE, PGSSLCRL: "));
+        let harmless = [("PGGSSENCMODE", "prefer"), ("PGSSLMINPROTOCOLVERSION", "TLSv1.2"), ("PGSSLCRL", "")];
+        assert_eq!(completed(url, &harmless).unwrap().as_deref(), url);
+    }
+
+    #[test]
+    fn a_password_file_is_named_where_there_is_no_password() {
+        let file = [("PGPASSFILE", "/secrets/pgpass")];
+        let passfile = |url| {
+            let url: ConnectionUrl = completed(Some(url), &file).unwrap().unwrap().parse().unwrap();
+            url.passfile().map(str::to_owned)
+        };
+        assert_eq!(passfile("postgres://u@h/d").as_deref(), Some("/secrets/pgpass"));
+        assert_eq!(passfile("postgres://u@h/d?passfile=mine").as_deref(), Some("mine"));
+        assert_eq!(passfile("postgres://u:p@h/d"), None);
+        let nowhere = Some("postgres://u@h/d");
+        assert_eq!(completed(nowhere, &[("HOME", "/no/such/folder")]).unwrap().as_deref(), nowhere);
     }
 }

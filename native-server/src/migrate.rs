@@ -1,8 +1,10 @@
 //! Migrations: numbered SQL, each applied once, in a transaction of its own.
 //!
 //! Plain SQL in the simple protocol, on a connection of its own, without the limits of [`pgspan::Settings`]: a migration
-//! may take its time. Two that run at once take turns (`pg_advisory_xact_lock`; it works behind a transaction pooler too).
-//! Which were applied is in the table `pgspan_migrations`, with the SHA-256 of their text.
+//! may take its time, and keepalive ends it where the server is gone. But it waits no longer than 2 s for a lock, since all who
+//! come after it queue behind it; `SET LOCAL lock_timeout` in its SQL says otherwise. Two that run at once take turns
+//! (`pg_advisory_xact_lock`; it works behind a transaction pooler too), and wait for each other for 60 s at most. Which were
+//! applied is in the table `pgspan_migrations`, with the SHA-256 of their text.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use pgspan::{ConnectionUrl, Error, Kind, Result};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
 use crate::dialler::Dialler;
@@ -18,7 +21,7 @@ use crate::tls;
 
 /// One step of a schema.
 ///
-/// Its SQL must not begin or end a transaction, and can't hold what PostgreSQL refuses in one
+/// Its SQL must not begin or end a transaction, which is found out and refused, and can't hold what PostgreSQL refuses in one
 /// (`CREATE INDEX CONCURRENTLY`). Once applied it must never change: write another.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
@@ -54,7 +57,8 @@ pub const MIGRATIONS: &[Migration] =
 /// # Errors
 ///
 /// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached, [`Kind::Refused`] if an
-/// applied migration was altered since, [`Kind::Server`] if one fails; those before it stay applied.
+/// applied migration was altered since or one ends its transaction itself, [`Kind::Server`] if one fails or does not get its
+/// locks, [`Kind::Timeout`] if the server does not answer; those before it stay applied.
 ///
 /// # Cancel safety
 ///
@@ -88,7 +92,7 @@ pub async fn migrate_with(url: &str, migrations: &[Migration]) -> Result<Vec<&'s
 /// # Errors
 ///
 /// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached, [`Kind::Server`] if it
-/// refuses to answer.
+/// refuses to answer, [`Kind::Timeout`] if it does not answer.
 ///
 /// # Cancel safety
 ///
@@ -107,7 +111,8 @@ pub async fn status(url: &str) -> Result<Vec<Status>> {
 ///
 /// It only reads.
 pub async fn status_with(url: &str, migrations: &[Migration]) -> Result<Vec<Status>> {
-    statuses(&connect(url).await?, migrations).await
+    let client = connect(url).await?;
+    answered(ANSWER, statuses(&client, migrations)).await
 }
 
 pub(crate) async fn statuses(client: &Client, migrations: &[Migration]) -> Result<Vec<Status>> {
@@ -134,6 +139,9 @@ pub(crate) async fn statuses(client: &Client, migrations: &[Migration]) -> Resul
 /// Any number will do; it must only be the same for all.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7310579619325830465)";
 
+/// As the application's own: all who come after one that waits for a table queue behind it.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '2s'";
+
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS pgspan_migrations (
     version    bigint PRIMARY KEY,
     name       text NOT NULL,
@@ -143,48 +151,84 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS pgspan_migrations (
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For what takes a healthy server milliseconds.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long one that runs already is waited for: longer ones are rare, and whoever waits can be run again.
+const TURN: Duration = Duration::from_secs(60);
+
 async fn connect(url: &str) -> Result<Client> {
     let url: ConnectionUrl = url.parse()?;
     let mut config = url.postgres().clone();
     config.application_name(config.get_application_name().unwrap_or("pgspan migrate").to_owned());
-    let dialler = Dialler::new(&url, config)?;
-    match timeout(CONNECT_TIMEOUT, dialler.open()).await {
-        Ok(Ok(opened)) => Ok(opened.client),
-        Ok(Err(error)) if error.as_db_error().is_some() => Err(Error::connect(error)),
-        Ok(Err(error)) => {
-            Err(Error::unavailable(format!("could not connect: {}", tls::reason(&error))).with_source(error))
-        }
-        Err(_) => {
-            Err(Error::unavailable(format!("could not connect within {} s", CONNECT_TIMEOUT.as_secs())))
+    Ok(Dialler::new(&url, config)?.open(CONNECT_TIMEOUT).await?.client)
+}
+
+/// Applies it unless it is; false if it was. An error leaves the transaction open, and the connection's end rolls it back.
+async fn apply(client: &Client, migration: &Migration) -> Result<bool> {
+    let Migration { version, name, sql } = migration;
+    answered(TURN + ANSWER, begin(client, TURN)).await?;
+    if answered(ANSWER, is_recorded(client, migration)).await? {
+        run(client, "COMMIT", "end").await?;
+        return Ok(false);
+    }
+    let transaction = answered(ANSWER, prepare(client)).await?;
+    run(client, sql, &format!("apply migration {version:04} ({name})")).await?;
+    answered(ANSWER, record(client, migration, &transaction)).await?;
+    run(client, "COMMIT", "commit").await?;
+    Ok(true)
+}
+
+/// Takes the lock that those who migrate at once take turns by.
+async fn begin(client: &Client, turn: Duration) -> Result<()> {
+    // limits that the role has (`ALTER ROLE … SET`) are the application's
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {}",
+        turn.as_millis()
+    );
+    run(client, &begin, "begin").await?;
+    run(client, LOCK, "take turns with another migration").await?;
+    run(client, LOCK_TIMEOUT, "begin").await
+}
+
+async fn is_recorded(client: &Client, Migration { version, name, sql }: &Migration) -> Result<bool> {
+    match recorded(client, Some(*version)).await?.first() {
+        None => Ok(false),
+        Some(known) if known.checksum == digest(sql) => Ok(true),
+        Some(_) => {
+            let text = format!(
+                "migration {version:04} ({name}) was altered after it was applied: restore it, and write another"
+            );
+            Err(Error::new(Kind::Refused, text))
         }
     }
 }
 
-/// Applies it unless it is; false if it was.
-async fn apply(client: &Client, migration: &Migration) -> Result<bool> {
-    let Migration { version, name, sql } = migration;
-    let checksum = digest(sql);
-    // an error leaves the transaction open, and the connection's end rolls it back
-    run(client, "BEGIN ISOLATION LEVEL READ COMMITTED", "begin").await?;
-    run(client, LOCK, "wait for another migration").await?;
-    if let Some(known) = recorded(client, Some(*version)).await?.first() {
-        if known.checksum != checksum {
-            let text = format!(
-                "migration {version:04} ({name}) was altered after it was applied: restore it, and write another"
-            );
-            return Err(Error::new(Kind::Refused, text));
-        }
-        run(client, "COMMIT", "end").await?;
-        return Ok(false);
-    }
+/// What is needed to record it, and the transaction's id.
+async fn prepare(client: &Client) -> Result<String> {
     run(client, TABLE, "create the table pgspan_migrations").await?;
-    run(client, sql, &format!("apply migration {version:04} ({name})")).await?;
+    let id = client.query_typed_one("SELECT pg_current_xact_id()::text", &[]).await;
+    id.and_then(|row| row.try_get(0)).map_err(|error| failed("begin", error))
+}
+
+/// Records it, if that is stored together with what it did or not at all.
+async fn record(client: &Client, Migration { version, name, sql }: &Migration, begun: &str) -> Result<()> {
+    let failed = |error| failed("record a migration", error);
+    let id = client.query_typed_one("SELECT pg_current_xact_id_if_assigned()::text", &[]).await;
+    let id: Option<String> = id.and_then(|row| row.try_get(0)).map_err(failed)?;
+    if id.as_deref() != Some(begun) {
+        let text = format!(
+            "migration {version:04} ({name}) ended its transaction: it is not recorded, and a part of it may be stored; \
+             look for that, and take COMMIT and ROLLBACK out of it"
+        );
+        return Err(Error::new(Kind::Refused, text));
+    }
     let insert = "INSERT INTO pgspan_migrations (version, name, checksum) VALUES ($1, $2, $3)";
+    let checksum = digest(sql);
     let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
         [(version, Type::INT8), (name, Type::TEXT), (&checksum, Type::TEXT)];
-    client.execute_typed(insert, &values).await.map_err(|error| failed("record a migration", error))?;
-    run(client, "COMMIT", "commit").await?;
-    Ok(true)
+    client.execute_typed(insert, &values).await.map_err(failed)?;
+    Ok(())
 }
 
 struct Recorded {
@@ -220,9 +264,18 @@ async fn run(client: &Client, sql: &str, what: &str) -> Result<()> {
     client.batch_execute(sql).await.map_err(|error| failed(what, error))
 }
 
+async fn answered<T>(limit: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, answer).await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::Timeout, format!("the server did not answer within {} s", limit.as_secs())))
+    })
+}
+
 /// The server's primary message is shown, since it speaks of the schema; DETAIL, which quotes rows, is not.
 fn failed(what: &str, error: tokio_postgres::Error) -> Error {
     let why = match error.as_db_error() {
+        Some(db) if db.code() == &SqlState::LOCK_NOT_AVAILABLE => {
+            format!("a lock was not free in time ({}): run it again", db.code().code())
+        }
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
         None => tls::reason(&error),
     };

@@ -4,25 +4,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
-use deadpool_postgres::{ClientWrapper, ManagerConfig, RecyclingMethod};
+use deadpool_postgres::ClientWrapper;
 use pgspan::driver::Dialled;
 use pgspan::{Error, Prepared, Result};
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
-use crate::dialler::Dialler;
+use crate::dialler::{Dialler, Opened};
 use crate::pool::PoolSettings;
 use crate::queue::{Acquire, Step};
 use crate::random::fraction;
 use crate::statistics::Counters;
-use crate::tls;
 
 /// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
 const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Opens connections for the pool and beside it.
 pub(crate) struct Opener {
-    postgres: deadpool_postgres::Manager,
     dialler: Dialler,
     backoff: Backoff,
     settings: PoolSettings,
@@ -45,12 +43,7 @@ pub(crate) struct Pooled {
 
 impl Opener {
     pub(crate) fn new(dialler: Dialler, settings: PoolSettings) -> Opener {
-        // `Fast`: a connection that is given back is clean by the rule of return
-        let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let postgres =
-            deadpool_postgres::Manager::from_connect(dialler.config().clone(), dialler.clone(), config);
         Opener {
-            postgres,
             dialler,
             backoff: Backoff::default(),
             settings,
@@ -61,7 +54,7 @@ impl Opener {
 
     /// A connection outside the pool.
     pub(crate) async fn dial(&self) -> Result<Dialled> {
-        let opened = self.patiently(self.dialler.open()).await?;
+        let opened = self.open().await?;
         self.counters.dialled.add();
         let mut dialled = Dialled::new(opened.client, opened.notifications);
         dialled.lifetime = Some(self.lifetime());
@@ -89,23 +82,17 @@ impl Opener {
     }
 
     /// Waits for its turn after failed attempts, and for the connection no longer than the connect timeout.
-    async fn patiently<T>(&self, open: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T> {
+    async fn open(&self) -> Result<Opened> {
         let attempt = self.backoff.attempt().await;
-        let limit = self.settings.connect_timeout;
-        let error = match timeout(limit, open).await {
-            Ok(Ok(opened)) => {
-                attempt.succeeded();
-                return Ok(opened);
+        let opened = self.dialler.open(self.settings.connect_timeout).await;
+        match &opened {
+            Ok(_) => attempt.succeeded(),
+            Err(error) => {
+                self.counters.failed.add();
+                attempt.failed(error);
             }
-            Ok(Err(error)) if error.as_db_error().is_some() => Error::connect(error),
-            Ok(Err(error)) => {
-                Error::unavailable(format!("could not connect: {}", tls::reason(&error))).with_source(error)
-            }
-            Err(_) => Error::unavailable(format!("could not connect within {} ms", limit.as_millis())),
-        };
-        self.counters.failed.add();
-        attempt.failed(&error);
-        Err(error)
+        }
+        opened
     }
 
     async fn check(&self, pooled: &Pooled) -> Result<(), &'static str> {
@@ -138,7 +125,8 @@ impl Manager for Opener {
 
     async fn create(&self) -> Result<Pooled> {
         Acquire::enter(Step::Open);
-        let client = self.patiently(self.postgres.create()).await?;
+        let opened = self.open().await?;
+        let client = ClientWrapper::new(opened.client, opened.task);
         self.counters.opened.add();
         let now = Instant::now();
         let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
@@ -146,17 +134,11 @@ impl Manager for Opener {
         Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + self.lifetime() })
     }
 
-    async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<Error> {
+    async fn recycle(&self, pooled: &mut Pooled, _: &Metrics) -> RecycleResult<Error> {
         Acquire::enter(Step::Check);
         self.check(pooled).await.map_err(|reason| {
             tracing::debug!(reason, "a pooled connection is closed");
             RecycleError::message(reason)
-        })?;
-        let recycled = self.postgres.recycle(&mut pooled.client, metrics).await;
-        recycled.map_err(|_| RecycleError::message("closed"))
-    }
-
-    fn detach(&self, pooled: &mut Pooled) {
-        self.postgres.detach(&mut pooled.client);
+        })
     }
 }

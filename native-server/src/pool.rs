@@ -21,8 +21,8 @@ pub struct PoolSettings {
     /// Callers that may wait for a connection; further ones are refused at once. 64: eight for each connection. With more
     /// the last would wait past the deadline for nothing, with fewer a short burst is refused.
     pub max_waiters: usize,
-    /// Opening a connection, with TLS and login. 3 s: a healthy server needs milliseconds, and the acquire deadline ends
-    /// it anyway.
+    /// Opening a connection, with TLS and login, over all hosts and addresses. 3 s: a healthy server needs milliseconds, and
+    /// the acquire deadline ends it anyway.
     pub connect_timeout: Duration,
     /// How old a connection gets, less up to 5 % so that they do not all end at once. 30 min: a fail-over or a changed
     /// DNS entry is followed within that, and a server process does not grow for ever.

@@ -27,3 +27,16 @@ fn migrations_are_applied_in_order_and_no_version_twice() {
     assert_eq!(versions, [1, 2]);
     assert_eq!(in_order(&[one(1), one(1)]).unwrap_err().kind(), Kind::Config);
 }
+
+#[tokio::test]
+async fn whoever_waits_for_another_migration_waits_no_longer_than_it_may() {
+    let cluster = ::tests::Cluster::throwaway(&[]).await.unwrap();
+    let url = cluster.url("postgres");
+    let (running, waiting) = (connect(&url).await.unwrap(), connect(&url).await.unwrap());
+    begin(&running, TURN).await.unwrap();
+    let waited = timeout(Duration::from_secs(5), begin(&waiting, Duration::from_millis(300))).await.unwrap();
+    let error = waited.unwrap_err().to_string();
+    let expected =
+        "could not take turns with another migration: a lock was not free in time (55P03): run it again";
+    assert_eq!(error, expected);
+}

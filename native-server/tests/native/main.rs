@@ -1,6 +1,7 @@
 //! The native host against a real PostgreSQL: the one `PGSPAN_TEST_DATABASE_URL` names, else one of its own.
 
 mod bed;
+mod hosts;
 mod migrate;
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -1,8 +1,11 @@
 //! Migrations.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use pgspan::Kind;
 use pgspan_server::migrate::{Migration, migrate, migrate_with, status, status_with};
+use tokio::time::timeout;
 
 use crate::bed::Bed;
 
@@ -55,5 +58,49 @@ async fn a_migration_that_fails_leaves_nothing_and_those_before_it_stay() -> Res
     let row =
         client.query_one("SELECT to_regclass('halfway') IS NULL, to_regclass('slower') IS NULL", &[]).await?;
     assert_eq!((row.get(0), row.get(1)), (true, false));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_migration_gives_up_on_a_lock_before_those_behind_it_wait_long() -> Result<()> {
+    let bed = Bed::new("migrate locked").await?;
+    let url = bed.database().await?;
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("CREATE TABLE held()").await?;
+    client.batch_execute("BEGIN; LOCK TABLE held IN ACCESS SHARE MODE").await?;
+    let altering = [Migration { version: 2, name: "altering", sql: "ALTER TABLE held ADD COLUMN a int" }];
+    let error = timeout(Duration::from_secs(5), migrate_with(&url, &altering)).await.context("it waits")?;
+    let expected =
+        "could not apply migration 0002 (altering): a lock was not free in time (55P03): run it again";
+    assert_eq!(error.err().context("it passed")?.to_string(), expected);
+    client.batch_execute("COMMIT").await?;
+    assert_eq!(migrate_with(&url, &altering).await?, ["altering"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_statement_timeout_that_is_meant_for_the_application_does_not_end_a_migration() -> Result<()> {
+    let bed = Bed::new("migrate limits").await?;
+    let url = format!("{}&options=-c%20statement_timeout%3D100", bed.database().await?);
+    assert_eq!(migrate_with(&url, &[SLOW]).await?, ["slow"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_migration_that_ends_its_transaction_is_an_error_and_not_recorded() -> Result<()> {
+    let bed = Bed::new("migrate ending").await?;
+    let url = bed.database().await?;
+    for (version, sql) in [
+        (2, "CREATE TABLE one(); COMMIT"),
+        (3, "CREATE TABLE two(); COMMIT; BEGIN; CREATE TABLE three()"),
+        (4, "CREATE TABLE four(); ROLLBACK"),
+    ] {
+        let ending = [Migration { version, name: "ending", sql }];
+        let error = migrate_with(&url, &ending).await.err().context("it passed")?;
+        assert_eq!(error.kind(), Kind::Refused, "{sql}: {error}");
+        assert!(error.to_string().contains("(ending) ended its transaction"), "{sql}: {error}");
+        assert!(status_with(&url, &ending).await?.iter().all(|one| one.applied.is_none()), "{sql}");
+    }
     Ok(())
 }

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use pgspan::{Database, Kind, sql};
+use pgspan::{Database, Kind, Settings, sql};
+use pgspan_server::check;
+use pgspan_server::migrate::{migrate, status};
 use tests::Cluster;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::time::{Duration, sleep};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, sleep, timeout};
 
 use crate::bed::pool;
 
@@ -162,23 +165,52 @@ async fn a_client_certificate_logs_in_where_the_server_asks_for_one() -> Result<
     Ok(())
 }
 
-#[tokio::test]
-async fn a_server_that_refuses_tls_gets_no_byte_more() -> Result<()> {
+/// A server without TLS. It answers every connection that it has none, and tells what else was sent there.
+async fn without_tls() -> Result<(std::net::SocketAddr, mpsc::UnboundedReceiver<Vec<u8>>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await?;
-        let mut request = [0; 8];
-        stream.read_exact(&mut request).await?;
-        stream.write_all(b"N").await?;
-        let mut more = Vec::new();
-        stream.read_to_end(&mut more).await?;
-        Ok::<_, std::io::Error>(more)
+    let (tell, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await?;
+            let (mut request, mut more) = ([0; 8], Vec::new());
+            stream.read_exact(&mut request).await?;
+            stream.write_all(b"N").await?;
+            let _ = timeout(Duration::from_secs(1), stream.read_to_end(&mut more)).await;
+            let _ = tell.send(more);
+        }
+        #[allow(unreachable_code, reason = "says what `?` gives")]
+        Ok::<_, std::io::Error>(())
     });
+    Ok((address, told))
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_tls_gets_no_byte_more_from_serve_check_migrate_and_status() -> Result<()> {
     let Some(authority) = Authority::new("refused")? else { return Ok(()) };
     let path = authority.0.join("ca.pem").display().to_string().replace('/', "%2F");
+    let (address, mut told) = without_tls().await?;
     let url = format!("postgres://alice:CANARY@{address}/d?sslmode=verify-full&sslrootcert={path}");
-    assert!(pool(&url, 1000, |_| {})?.session().await.is_err());
-    assert_eq!(server.await??, b"");
+    let refused = "server does not support TLS";
+
+    let error = pool(&url, 1000, |_| {})?.session().await.err().context("serve fell back")?;
+    assert!(error.to_string().contains(refused), "{error}");
+    assert_eq!(told.recv().await.context("serve did not come")?, b"");
+
+    let limit = Duration::from_secs(1);
+    let found = check::check(&url.parse()?, &Settings::default(), limit, &[]).await?;
+    assert!(
+        found.iter().any(|one| one.what == "tls" && !one.good && one.text.contains(refused)),
+        "{found:?}"
+    );
+    assert_eq!(told.recv().await.context("check did not come")?, b"");
+
+    let error = migrate(&url).await.err().context("migrate fell back")?;
+    assert!(error.to_string().contains(refused), "{error}");
+    assert_eq!(told.recv().await.context("migrate did not come")?, b"");
+
+    let error = status(&url).await.err().context("status fell back")?;
+    assert!(error.to_string().contains(refused), "{error}");
+    assert_eq!(told.recv().await.context("status did not come")?, b"");
     Ok(())
 }
