@@ -30,14 +30,15 @@ pub(crate) async fn crowd(
     endpoint: Endpoint,
     settings: &[(&str, &str)],
     measured: Duration,
+    may_refuse: bool,
 ) -> Result<Crowd> {
-    let database = format!("crowd_{clients}");
+    let database = format!("crowd_{clients}_{}", settings.len());
     let url = stage.other_database(&database).await?;
     let mut all = vec![("DATABASE_URL", url.as_str()), ("ALLOW_ANONYMOUS_WRITES", "true")];
     all.extend(settings);
     let mut server = Native::start(&all).await?;
     let until = Until::Elapsed { warm_up: Duration::ZERO, measured };
-    let mut load = pin!(Load { port: server.port(), clients, endpoint, rate: None, until }.run());
+    let mut load = pin!(Load { port: server.port(), clients, endpoint, rate: None, until, may_refuse }.run());
     let mut connections = 0;
     let outcome = loop {
         tokio::select! {

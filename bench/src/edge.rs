@@ -132,7 +132,8 @@ async fn many_requests(report: &mut Report, stage: &Stage, contestants: &[Contes
     let pool = contestants.iter().find(|contestant| contestant.name == POOL);
     let port = pool.and_then(Contestant::port).context("there is no pool")?;
     let until = Until::Requests(20_000);
-    let outcome = Load { port, clients: 64, endpoint: Endpoint::Both, rate: None, until }.run().await?;
+    let load = Load { port, clients: 64, endpoint: Endpoint::Both, rate: None, until, may_refuse: false };
+    let outcome = load.run().await?;
     let errors = crate::load::to_f64(outcome.errors);
     let because = outcome.first_error.unwrap_or_default();
     let name = "errors in 20,000 requests at 64 clients, pool, both endpoints by turns";

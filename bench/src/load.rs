@@ -15,12 +15,15 @@ use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::answer::{Answer, Endpoint};
 
 /// How long an answer may be outstanding when all is over.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a refused client is told to wait (`Retry-After: 1`).
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The number of the next request. One count for all runs, so that no name comes twice.
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -34,12 +37,16 @@ pub(crate) struct Load {
     /// As fast as answers come, or so many requests a second.
     pub(crate) rate: Option<f64>,
     pub(crate) until: Until,
+    /// The server may refuse who comes while it is busy (503 `unavailable`): such a client comes again after a second, as the
+    /// answer tells it. Else that is an error.
+    pub(crate) may_refuse: bool,
 }
 
 /// When the clients stop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Until {
-    /// Nothing counts that was asked during the warm-up or answered after the end.
+    /// Nothing counts that was asked during the warm-up. What was asked in time and answered after the end counts as a latency
+    /// and not for the speed.
     Elapsed { warm_up: Duration, measured: Duration },
     /// After so many answers.
     Requests(u64),
@@ -50,6 +57,7 @@ pub(crate) enum Until {
 pub(crate) struct Outcome {
     /// Right answers.
     pub(crate) answers: u64,
+    pub(crate) refused: u64,
     pub(crate) seconds: f64,
     /// In microseconds.
     pub(crate) latencies: Histogram<u64>,
@@ -101,6 +109,7 @@ impl Load {
             end,
             left: Cell::new(most),
             answers: Cell::new(0),
+            refused: Cell::new(0),
             latencies: RefCell::new(Histogram::new_with_bounds(1, 120_000_000, 3)?),
             errors: Cell::new(0),
             first_error: RefCell::default(),
@@ -123,6 +132,7 @@ impl Load {
         let latencies = run.latencies.borrow().clone();
         Ok(Outcome {
             answers: run.answers.get(),
+            refused: run.refused.get(),
             seconds,
             latencies,
             errors: run.errors.get(),
@@ -140,6 +150,7 @@ struct Run {
     end: Option<Instant>,
     left: Cell<u64>,
     answers: Cell<u64>,
+    refused: Cell<u64>,
     latencies: RefCell<Histogram<u64>>,
     errors: Cell<u64>,
     first_error: RefCell<Option<String>>,
@@ -151,15 +162,20 @@ impl Run {
         while let Some(since) = self.turn(number, asked).await {
             asked += 1;
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let answered = connection.ask(self.load.endpoint, number).await;
+            let answered = connection.ask_busy(self.load.endpoint, number).await;
             let now = Instant::now();
+            if answered.is_ok() && since >= self.from {
+                let micros = u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX);
+                self.latencies.borrow_mut().saturating_record(micros);
+            }
             match answered {
-                Ok(()) if since < self.from || self.end.is_some_and(|end| now > end) => {}
-                Ok(()) => {
-                    self.answers.set(self.answers.get() + 1);
-                    let micros = u64::try_from((now - since).as_micros()).unwrap_or(u64::MAX);
-                    self.latencies.borrow_mut().saturating_record(micros);
+                Ok(Answered::Rightly) if since < self.from || self.end.is_some_and(|end| now > end) => {}
+                Ok(Answered::Rightly) => self.answers.set(self.answers.get() + 1),
+                Ok(Answered::Refused) if self.load.may_refuse => {
+                    self.refused.set(self.refused.get() + 1);
+                    sleep(RETRY_AFTER).await;
                 }
+                Ok(Answered::Refused) => self.fail("refused, since the server is busy"),
                 Err(error) => {
                     self.fail(&format!("{error:#}"));
                     match Connection::open(self.load.port).await {
@@ -202,6 +218,14 @@ impl Run {
     }
 }
 
+/// How a request was answered, where nothing was wrong with that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Rightly,
+    /// 503 `unavailable`.
+    Refused,
+}
+
 /// A keep-alive connection.
 pub(crate) struct Connection {
     port: u16,
@@ -220,6 +244,14 @@ impl Connection {
 
     /// Asks once; an answer that is not the right one is an error.
     pub(crate) async fn ask(&mut self, endpoint: Endpoint, number: u64) -> Result<()> {
+        match self.ask_busy(endpoint, number).await? {
+            Answered::Rightly => Ok(()),
+            Answered::Refused => bail!("refused, since the server is busy"),
+        }
+    }
+
+    /// Asks once a server that may be too busy; any other answer that is not the right one is an error.
+    async fn ask_busy(&mut self, endpoint: Endpoint, number: u64) -> Result<Answered> {
         let expected = endpoint.ask(number, self.port, &mut self.request);
         self.stream.write_all(&self.request).await.context("could not send")?;
         self.bytes.clear();
@@ -232,7 +264,10 @@ impl Connection {
             }
         };
         let body = answer.body(&self.bytes);
-        if !expected.is(answer.status, body) || answer.end != self.bytes.len() {
+        let whole = answer.end == self.bytes.len();
+        let refused = answer.status == 503 && find(body, b"\"code\":\"unavailable\"");
+        let is_expected = refused || expected.is(answer.status, body);
+        if !whole || !is_expected {
             let body = String::from_utf8_lossy(body);
             let body: String = body.chars().take(300).collect();
             bail!("wrong answer to {expected:?}: {} {body}", answer.status);
@@ -240,7 +275,7 @@ impl Connection {
         if !answer.keep_alive {
             *self = Self::open(self.port).await?;
         }
-        Ok(())
+        Ok(if refused { Answered::Refused } else { Answered::Rightly })
     }
 
     /// The number of a request that nobody has asked yet.
@@ -253,4 +288,67 @@ impl Connection {
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 pub(crate) fn to_f64(count: u64) -> f64 {
     count as f64
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server for one client: its first answer is that it is busy, all others are right and take so long.
+    async fn busy_then_slow(slow: Duration) -> Result<u16> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        tokio::spawn(serve(listener, slow));
+        Ok(port)
+    }
+
+    async fn serve(listener: TcpListener, slow: Duration) -> Result<()> {
+        let (mut stream, _) = listener.accept().await?;
+        for number in 0.. {
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await?;
+            let text = String::from_utf8_lossy(&request[..read]).into_owned();
+            let sum: u64 = text.split([' ', '=', '&']).filter_map(|part| part.parse::<u64>().ok()).sum();
+            let (status, body) = match number {
+                0 => (503, r#"{"code":"unavailable"}"#.to_owned()),
+                _ => (200, format!("{{\"sum\":{sum}}}")),
+            };
+            if number > 0 {
+                sleep(slow).await;
+            }
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn load(port: u16, measured: u64, may_refuse: bool) -> Result<Outcome> {
+        let until = Until::Elapsed { warm_up: Duration::ZERO, measured: Duration::from_millis(measured) };
+        Load { port, clients: 1, endpoint: Endpoint::Add, rate: None, until, may_refuse }.run().await
+    }
+
+    #[tokio::test]
+    async fn what_is_answered_after_the_end_is_a_latency_and_no_speed() -> Result<()> {
+        let port = busy_then_slow(Duration::from_millis(700)).await?;
+        let outcome = load(port, 1_200, true).await?;
+        assert_eq!((outcome.answers, outcome.refused, outcome.errors), (0, 1, 0), "{outcome:?}");
+        assert!(outcome.millis(1.0) >= 690.0, "{} ms", outcome.millis(1.0));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_error_where_nobody_may_be_refused() -> Result<()> {
+        let port = busy_then_slow(Duration::from_millis(1)).await?;
+        let outcome = load(port, 200, false).await?;
+        assert_eq!((outcome.refused, outcome.errors), (0, 1));
+        assert!(outcome.answers > 0 && outcome.first_error.is_some_and(|error| error.contains("refused")));
+        Ok(())
+    }
 }

@@ -140,7 +140,7 @@ async fn measure(stage: &mut Stage, contestant: &mut Contestant, task: Task, pac
             let Some(port) = contestant.port() else { bail!("{} serves no HTTP", contestant.name) };
             let until = Until::Elapsed { warm_up: pace.warm_up, measured: pace.measured };
             let Task { endpoint, clients, rate } = task;
-            let outcome = Load { port, clients, endpoint, rate, until }.run().await;
+            let outcome = Load { port, clients, endpoint, rate, until, may_refuse: false }.run().await;
             let outcome = outcome.with_context(|| format!("{} does not answer", contestant.name))?;
             let millis = |quantile| (outcome.answers > 0).then(|| outcome.millis(quantile));
             let clients = outcome.own_cpu / began.elapsed().as_secs_f64();

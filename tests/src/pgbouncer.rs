@@ -1,6 +1,6 @@
 //! PgBouncer in transaction mode before a database, from Debian's package.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
@@ -14,6 +14,8 @@ use tokio::time::sleep;
 use tokio_postgres::NoTls;
 
 use crate::binaries::Account;
+use crate::postgres::short_dir;
+use crate::random::random_hex;
 use crate::{Process, free_port, private_dir, target_dir};
 
 /// A running PgBouncer in transaction mode, ended on drop.
@@ -24,6 +26,8 @@ pub struct PgBouncer {
     port: u16,
     version: String,
     folder: PathBuf,
+    /// Held as long as this lives: without it the next throwaway cluster clears the folder away, as it does its own kind's.
+    _lock: File,
 }
 
 impl PgBouncer {
@@ -53,9 +57,10 @@ impl PgBouncer {
         let (host, server_port) = server.rsplit_once(':').context("the URL has no port")?;
         let (user, secret) = stored_secret(url).await?;
         let port = free_port()?;
-        let folder = std::env::temp_dir().join(format!("pgspan-pgbouncer-{port}"));
-        let _ = fs::remove_dir_all(&folder);
+        let folder = short_dir()?.join(format!("t-{}", random_hex(6)?));
         private_dir(&folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.lock()?;
         // as root it refuses to run, as PostgreSQL does
         let account = rustix::process::geteuid().is_root().then(Account::nobody).transpose()?;
         let users = write(&folder, "users.txt", &format!("\"{user}\" \"{secret}\"\n"), account.as_ref())?;
@@ -75,7 +80,7 @@ impl PgBouncer {
         }
         let log = target_dir().join(format!("test-bed/pgbouncer-{port}.log"));
         let process = Process::start("PgBouncer", &mut command, &log)?;
-        let mut started = Self { process, login: login.to_owned(), port, version, folder };
+        let mut started = Self { process, login: login.to_owned(), port, version, folder, _lock: lock };
         started.wait().await?;
         Ok(Some(started))
     }
@@ -132,7 +137,7 @@ async fn stored_secret(url: &str) -> Result<(String, String)> {
 
 fn write(folder: &Path, name: &str, text: &str, account: Option<&Account>) -> Result<PathBuf> {
     let path = folder.join(name);
-    let file = fs::File::options().write(true).create_new(true).mode(0o600).open(&path);
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
     file.and_then(|mut file| file.write_all(text.as_bytes()))?;
     if let Some(Account { uid, gid }) = account {
         chown(&path, Some(*uid), Some(*gid))?;

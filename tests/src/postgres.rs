@@ -292,8 +292,8 @@ impl Drop for Cluster {
     }
 }
 
-/// A place for throwaway clusters with a short path, where the account that runs the server can go.
-fn short_dir() -> Result<PathBuf> {
+/// A place for throwaway clusters, and what stands before them, with a short path, where the account that runs the server can go.
+pub(crate) fn short_dir() -> Result<PathBuf> {
     let user = geteuid();
     if user.is_root() {
         return reachable_dir();

@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::support::{Answer, Database, Host, Kind, TOKEN, eventually};
 
@@ -234,6 +236,11 @@ async fn a_body_that_is_too_large_is_refused(kind: Kind) -> Result<()> {
         large.chunks(10_000).map(<[u8]>::to_vec).map(Ok::<_, std::io::Error>).collect::<Vec<_>>(),
     );
     host.post("/users", reqwest::Body::wrap_stream(chunks)).await?.is_problem(413, "too_large");
+    for (size, status) in [(256 * 1024 - 1, 201), (256 * 1024, 201), (256 * 1024 + 1, 413)] {
+        let mut body = format!("{{\"names\":[\"{size}\"]}}").into_bytes();
+        body.resize(size, b' ');
+        assert_eq!(host.post("/users", body).await?.status, status, "{size}");
+    }
     let emoji: Vec<String> = (0..100).map(|n| format!("{}{n:02}", "\\ud83d\\ude00".repeat(198))).collect();
     let largest = format!("{{\"names\":[\"{}\"]}}", emoji.join("\",\""));
     assert_eq!(host.post("/users", largest).await?.status, 201);
@@ -426,6 +433,14 @@ async fn nothing_is_left_in_a_transaction(kind: Kind) -> Result<()> {
         tokio::time::timeout(Duration::from_millis(200), host.post("/users", r#"{"names":["c","d"]}"#)).await;
     assert!(write.is_err());
     other.batch_execute("ROLLBACK").await?;
+    // one that hangs up in the middle of its request
+    let mut stream = TcpStream::connect(host.url().trim_start_matches("http://")).await?;
+    let half = format!(
+        "POST /users HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n\
+         Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{{\"names\":[\"half\"]"
+    );
+    stream.write_all(half.as_bytes()).await?;
+    drop(stream);
     eventually("no connection in a transaction", async || {
         Ok(!host
             .database
@@ -437,6 +452,7 @@ async fn nothing_is_left_in_a_transaction(kind: Kind) -> Result<()> {
     .await?;
     let names = host.database.names().await?;
     assert!(names == ["a"] || names == ["a", "c", "d"], "whole or nothing: {names:?}");
+    host.get("/add?a=1&b=2").await?.is(200, r#"{"sum":3}"#);
     if kind == Kind::Socket {
         eventually("every connection closed", async || Ok(host.database.states().await?.is_empty())).await?;
     }

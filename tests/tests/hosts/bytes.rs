@@ -26,6 +26,43 @@ async fn five_hundred_requests_are_answered_with_the_same_bytes() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test]
+async fn header_bytes_beyond_ascii_are_the_same_to_both_hosts() -> Result<()> {
+    let native = Host::start(Kind::Native).await?;
+    let edges = [Host::start(Kind::Socket).await?, Host::start(Kind::Pool).await?];
+    let long = "é".repeat(4_500); // within 16 KiB, though not if each byte were two
+    let values: [&[u8]; 4] =
+        [b"\xff", b"caf\xc3\xa9", b"Bearer \x80\x80\x80\x80\x80\x80\x80\x80\x80", long.as_bytes()];
+    for name in
+        ["x-any", "x-request-id", "authorization", "content-type", "idempotency-key", "accept", "origin"]
+    {
+        for value in values {
+            for (method, path) in [(Method::GET, "/add?a=1&b=2"), (Method::POST, "/users")] {
+                let ask = async |host: &Host| -> Result<(u16, String)> {
+                    let mut request = host.request(method.clone(), path).body(r#"{"names":["a"]}"#);
+                    if name != "authorization" {
+                        request = request.bearer_auth(TOKEN);
+                    }
+                    if name != "content-type" {
+                        request = request.header("content-type", "application/json");
+                    }
+                    let value = reqwest::header::HeaderValue::from_bytes(value)?;
+                    let answer = Answer::of(request.header(name, value)).await?;
+                    // the id may be a new one, and is of no matter here
+                    let id = answer.header("x-request-id").to_owned();
+                    assert!(!id.is_empty());
+                    Ok((answer.status.as_u16(), answer.text().replace(&id, "ID")))
+                };
+                let expected = ask(&native).await?;
+                for edge in &edges {
+                    assert_eq!(ask(edge).await?, expected, "{method} {name}: {}", value.escape_ascii());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Status, the headers that are ours, and the body; the time the database took is not the same.
 async fn send(
     host: &Host,

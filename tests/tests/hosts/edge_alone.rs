@@ -1,5 +1,7 @@
 //! What only the Worker does.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 
 use crate::support::{Database, Host, Kind};
@@ -87,6 +89,31 @@ async fn the_worker_is_at_most_400_kib_and_its_cold_start_is_told() -> Result<()
     // not by println, which the test runner keeps to itself
     std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes())?;
     assert!(size <= 400 * 1024, "{size} bytes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn deadlines_that_pass_at_once_in_several_objects_are_each_answered_in_time() -> Result<()> {
+    let each_in_time = async |kind: Kind| {
+        // so that it is the request's own deadline, of 10 s, that passes
+        let patient = [("POOL_SHARDS", "3"), ("STATEMENT_TIMEOUT_MS", "60000"), ("LOCK_TIMEOUT_MS", "60000")];
+        let host = &Host::with(kind, Database::migrated().await?, &patient).await?;
+        let other = host.database.connect().await?;
+        other.batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await?;
+        let asked = (0..12).map(|number| async move {
+            tokio::time::sleep(Duration::from_millis(100) * number).await;
+            let sent = Instant::now();
+            anyhow::Ok((host.get("/users").await?, sent.elapsed()))
+        });
+        for (answer, took) in futures_util::future::try_join_all(asked).await? {
+            answer.is_problem(504, "timeout");
+            assert!((9_900..13_000).contains(&took.as_millis()), "{kind:?}: {took:?}");
+        }
+        other.batch_execute("ROLLBACK").await?;
+        assert_eq!(host.get("/users").await?.status, 200);
+        anyhow::Ok(())
+    };
+    tokio::try_join!(each_in_time(Kind::Pool), each_in_time(Kind::Socket))?;
     Ok(())
 }
 

@@ -7,13 +7,31 @@ use pgspan::{Json, Kind, TransactionOptions, TransactionStatus, sql};
 use tests::Way;
 use tokio::time::sleep;
 
-use crate::support::{Bed, code, insert, next_pid, pid};
+use crate::support::{Bed, Via, code, insert, next_pid, pid};
+
+ways! {
+    both:
+    a_commit_after_a_swallowed_error_is_an_error_and_nothing_is_stored,
+    a_parameter_that_does_not_fit_fails_the_transaction_it_was_swallowed_in,
+    a_statement_that_is_refused_fails_the_transaction_it_was_swallowed_in,
+    a_savepoint_that_could_not_begin_never_undoes_another_of_its_name,
+    a_deferred_constraint_is_told_at_the_commit_and_the_session_is_usable,
+    a_deferred_constraint_fails_an_atomic_batch,
+    a_connection_cut_after_commit_was_forwarded_is_an_unknown_outcome_that_can_be_found_out,
+    an_atomic_batch_cut_after_its_commit_is_an_unknown_outcome_and_not_tried_again,
+    an_autocommit_statement_cut_before_its_answer_is_unknown_unless_it_only_reads,
+    a_backend_killed_before_commit_was_written_is_unavailable_and_nothing_is_stored,
+    a_backend_killed_during_a_statement_of_a_transaction_is_unavailable;
+    // they leave something unanswered, which is cancelled: see `ways!`
+    direct:
+    an_answer_to_commit_that_never_comes_is_an_unknown_outcome_at_its_deadline,
+    a_commit_whose_deadline_has_passed_is_not_sent;
+}
 
 const NONE: [&str; 0] = [];
 
-#[tokio::test]
-async fn a_commit_after_a_swallowed_error_is_an_error_and_nothing_is_stored() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_commit_after_a_swallowed_error_is_an_error_and_nothing_is_stored(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let before = pid(&mut session).await?;
     let mut tx = session.transaction();
@@ -29,10 +47,9 @@ async fn a_commit_after_a_swallowed_error_is_an_error_and_nothing_is_stored() ->
     Ok(())
 }
 
-#[tokio::test]
-async fn a_parameter_that_does_not_fit_fails_the_transaction_it_was_swallowed_in() -> Result<()> {
+async fn a_parameter_that_does_not_fit_fails_the_transaction_it_was_swallowed_in(via: Via) -> Result<()> {
     for batch in [false, true] {
-        let bed = Bed::with_students().await?;
+        let bed = Bed::with_students(via).await?;
         let mut session = bed.db().await?.session().await?;
         let mut tx = session.transaction();
         tx.execute(insert("a")).await?;
@@ -50,9 +67,8 @@ async fn a_parameter_that_does_not_fit_fails_the_transaction_it_was_swallowed_in
     Ok(())
 }
 
-#[tokio::test]
-async fn a_statement_that_is_refused_fails_the_transaction_it_was_swallowed_in() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_statement_that_is_refused_fails_the_transaction_it_was_swallowed_in(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     for copy in [false, true] {
         let mut tx = session.transaction();
@@ -68,9 +84,8 @@ async fn a_statement_that_is_refused_fails_the_transaction_it_was_swallowed_in()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_savepoint_that_could_not_begin_never_undoes_another_of_its_name() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_savepoint_that_could_not_begin_never_undoes_another_of_its_name(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     tx.execute(insert("a")).await?;
@@ -92,9 +107,8 @@ async fn deferred(bed: &Bed) -> Result<()> {
         .await
 }
 
-#[tokio::test]
-async fn a_deferred_constraint_is_told_at_the_commit_and_the_session_is_usable() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_deferred_constraint_is_told_at_the_commit_and_the_session_is_usable(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     deferred(&bed).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
@@ -113,9 +127,8 @@ async fn a_deferred_constraint_is_told_at_the_commit_and_the_session_is_usable()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_deferred_constraint_fails_an_atomic_batch() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_deferred_constraint_fails_an_atomic_batch(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     deferred(&bed).await?;
     let mut session = bed.db().await?.session().await?;
     let twice = ["a", "b"].map(|name| {
@@ -129,10 +142,10 @@ async fn a_deferred_constraint_fails_an_atomic_batch() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_connection_cut_after_commit_was_forwarded_is_an_unknown_outcome_that_can_be_found_out()
--> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_connection_cut_after_commit_was_forwarded_is_an_unknown_outcome_that_can_be_found_out(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let mut session = db.session().await?;
     let mut tx = session.transaction_with(TransactionOptions::new().with_id());
@@ -149,9 +162,10 @@ async fn a_connection_cut_after_commit_was_forwarded_is_an_unknown_outcome_that_
     Ok(())
 }
 
-#[tokio::test]
-async fn an_atomic_batch_cut_after_its_commit_is_an_unknown_outcome_and_not_tried_again() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_atomic_batch_cut_after_its_commit_is_an_unknown_outcome_and_not_tried_again(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let mut session = db.session().await?;
     pid(&mut session).await?;
@@ -162,9 +176,10 @@ async fn an_atomic_batch_cut_after_its_commit_is_an_unknown_outcome_and_not_trie
     Ok(())
 }
 
-#[tokio::test]
-async fn an_autocommit_statement_cut_before_its_answer_is_unknown_unless_it_only_reads() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_autocommit_statement_cut_before_its_answer_is_unknown_unless_it_only_reads(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let write = sql!("INSERT INTO students(name) VALUES ('a')");
     let read = sql!("SELECT 1").reads_only();
@@ -180,9 +195,10 @@ async fn an_autocommit_statement_cut_before_its_answer_is_unknown_unless_it_only
     Ok(())
 }
 
-#[tokio::test]
-async fn a_backend_killed_before_commit_was_written_is_unavailable_and_nothing_is_stored() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_backend_killed_before_commit_was_written_is_unavailable_and_nothing_is_stored(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let pid = pid(&mut session).await?;
@@ -196,9 +212,8 @@ async fn a_backend_killed_before_commit_was_written_is_unavailable_and_nothing_i
     Ok(())
 }
 
-#[tokio::test]
-async fn a_backend_killed_during_a_statement_of_a_transaction_is_unavailable() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_backend_killed_during_a_statement_of_a_transaction_is_unavailable(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let pid = pid(&mut session).await?;
@@ -216,9 +231,8 @@ async fn a_backend_killed_during_a_statement_of_a_transaction_is_unavailable() -
     Ok(())
 }
 
-#[tokio::test]
-async fn a_commit_whose_deadline_has_passed_is_not_sent() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_commit_whose_deadline_has_passed_is_not_sent(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     next_pid(&db).await?;
     let mut session = db.with_deadline(Duration::from_millis(300)).session().await?;
@@ -233,9 +247,8 @@ async fn a_commit_whose_deadline_has_passed_is_not_sent() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_answer_to_commit_that_never_comes_is_an_unknown_outcome_at_its_deadline() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_answer_to_commit_that_never_comes_is_an_unknown_outcome_at_its_deadline(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|s| s.statement_timeout = Duration::from_millis(300)).await?;
     let mut session = db.session().await?;
     let mut tx = session.transaction_with(TransactionOptions::new().with_id());

@@ -6,7 +6,16 @@ use anyhow::{Context, Result};
 use pgspan::{Database, Isolation, TransactionOptions, sql};
 use tokio::sync::Barrier;
 
-use crate::support::{Bed, insert, pid};
+use crate::support::{Bed, Via, insert, pid};
+
+ways! {
+    both:
+    a_serialization_failure_is_tried_again_with_what_is_there_then,
+    what_fails_three_times_is_an_error,
+    other_errors_are_not_tried_again,
+    an_atomic_batch_tries_again_by_itself_and_not_for_ever,
+    one_of_two_transactions_in_a_deadlock_gives_way_and_succeeds_when_tried_again;
+}
 
 /// Adds one to the account, while another takes the same row in the first `rivals` attempts.
 async fn deposit(bed: &Bed, db: &Database, tries: &AtomicU32, rivals: u32) -> pgspan::Result<()> {
@@ -39,18 +48,16 @@ async fn money(bed: &Bed) -> Result<i64> {
     Ok(bed.other.query_one("SELECT money FROM account", &[]).await?.get(0))
 }
 
-#[tokio::test]
-async fn a_serialization_failure_is_tried_again_with_what_is_there_then() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_serialization_failure_is_tried_again_with_what_is_there_then(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let (done, tries) = retried(&bed, 1).await?;
     done?;
     assert_eq!((tries, money(&bed).await?), (2, 101));
     Ok(())
 }
 
-#[tokio::test]
-async fn what_fails_three_times_is_an_error() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn what_fails_three_times_is_an_error(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let (done, tries) = retried(&bed, u32::MAX).await?;
     let error = done.err().context("it succeeded")?;
     assert!(error.is_serialization_failure() && error.is_retryable(), "{error}");
@@ -58,9 +65,8 @@ async fn what_fails_three_times_is_an_error() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn other_errors_are_not_tried_again() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn other_errors_are_not_tried_again(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     session.execute(insert("a")).await?;
@@ -69,9 +75,8 @@ async fn other_errors_are_not_tried_again() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_atomic_batch_tries_again_by_itself_and_not_for_ever() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_atomic_batch_tries_again_by_itself_and_not_for_ever(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     bed.run(
         "CREATE SEQUENCE tries;
          CREATE FUNCTION conflicts(times int8) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -98,9 +103,10 @@ async fn an_atomic_batch_tries_again_by_itself_and_not_for_ever() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_of_two_transactions_in_a_deadlock_gives_way_and_succeeds_when_tried_again() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn one_of_two_transactions_in_a_deadlock_gives_way_and_succeeds_when_tried_again(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::new(via).await?;
     bed.run(
         "CREATE TABLE account(id int8 PRIMARY KEY, money int8); INSERT INTO account VALUES (1, 0), (2, 0)",
     )

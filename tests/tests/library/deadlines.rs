@@ -10,11 +10,27 @@ use pgspan::{Database, Kind, sql};
 use tests::Way;
 use tokio::time::timeout;
 
-use crate::support::{Bed, code, insert, next_pid, pid};
+use crate::support::{Bed, Via, code, insert, next_pid, pid};
 
-#[tokio::test]
-async fn a_session_dropped_during_a_slow_statement_is_gone_at_once() -> Result<()> {
-    let bed = Bed::with_students().await?;
+ways! {
+    both:
+    a_session_dropped_with_an_open_transaction_leaves_no_rows,
+    a_statement_that_takes_too_long_is_ended_by_the_server,
+    a_lock_held_elsewhere_is_waited_for_no_longer_than_the_lock_timeout,
+    a_transaction_left_idle_is_ended_by_the_server,
+    one_byte_per_packet_gives_the_same_answers,
+    a_connection_that_is_reset_or_closed_is_an_error_and_the_next_session_works;
+    // they leave something running, which is cancelled: see `ways!`
+    direct:
+    a_session_dropped_during_a_slow_statement_is_gone_at_once,
+    on_a_connection_that_goes_dead_a_statement_ends_at_its_deadline_and_the_session_says_so_ever_after,
+    everything_one_caller_does_ends_at_that_callers_deadline,
+    a_server_too_slow_to_send_its_answer_is_given_up_at_the_deadline,
+    a_future_dropped_at_any_poll_leaves_nothing_in_a_transaction_and_loses_no_connection;
+}
+
+async fn a_session_dropped_during_a_slow_statement_is_gone_at_once(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
@@ -30,9 +46,8 @@ async fn a_session_dropped_during_a_slow_statement_is_gone_at_once() -> Result<(
     Ok(())
 }
 
-#[tokio::test]
-async fn a_session_dropped_with_an_open_transaction_leaves_no_rows() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_session_dropped_with_an_open_transaction_leaves_no_rows(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     for forgotten in [false, true] {
         let mut session = db.session().await?;
@@ -53,14 +68,17 @@ async fn a_session_dropped_with_an_open_transaction_leaves_no_rows() -> Result<(
     bed.is_at_rest().await
 }
 
-#[tokio::test]
-async fn a_statement_that_takes_too_long_is_ended_by_the_server() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_statement_that_takes_too_long_is_ended_by_the_server(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db_with(|settings| settings.statement_timeout = Duration::from_millis(200)).await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
     let started = Instant::now();
-    let result = session.execute(sql!("SELECT pg_sleep(5)")).await;
+    let slow = sql!("SELECT pg_sleep(5)");
+    let result = match via {
+        Via::Nothing => session.execute(slow).await.map(drop),
+        Via::PgBouncer => session.batch([slow]).atomic().await.map(drop), // the limits travel with transactions alone
+    };
     assert_eq!(code(&result), Some("57014"));
     assert!(result.is_err_and(|error| error.is_timeout() && error.is_retryable()));
     assert!(started.elapsed() < Duration::from_millis(700), "our own deadline came first");
@@ -68,22 +86,24 @@ async fn a_statement_that_takes_too_long_is_ended_by_the_server() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_lock_held_elsewhere_is_waited_for_no_longer_than_the_lock_timeout() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_lock_held_elsewhere_is_waited_for_no_longer_than_the_lock_timeout(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     bed.run("BEGIN; LOCK TABLE students").await?;
     let db = bed.db_with(|settings| settings.lock_timeout = Duration::from_millis(200)).await?;
     let started = Instant::now();
-    let result = db.session().await?.execute(insert("a")).await;
+    let mut session = db.session().await?;
+    let result = match via {
+        Via::Nothing => session.execute(insert("a")).await.map(drop),
+        Via::PgBouncer => session.batch([insert("a")]).atomic().await.map(drop),
+    };
     assert_eq!(code(&result), Some("55P03"));
     assert!(result.is_err_and(|error| error.is_retryable() && !error.is_timeout()));
     assert!((200..1500).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     Ok(())
 }
 
-#[tokio::test]
-async fn a_transaction_left_idle_is_ended_by_the_server() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_transaction_left_idle_is_ended_by_the_server(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db =
         bed.db_with(|settings| settings.idle_in_transaction_timeout = Duration::from_millis(100)).await?;
     let mut session = db.session().await?;
@@ -98,11 +118,11 @@ async fn a_transaction_left_idle_is_ended_by_the_server() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn on_a_connection_that_goes_dead_a_statement_ends_at_its_deadline_and_the_session_says_so_ever_after()
--> Result<()> {
+async fn on_a_connection_that_goes_dead_a_statement_ends_at_its_deadline_and_the_session_says_so_ever_after(
+    via: Via,
+) -> Result<()> {
     for way in [Way::Up, Way::Down] {
-        let bed = Bed::with_students().await?;
+        let bed = Bed::with_students(via).await?;
         let (db, proxy) =
             bed.behind_proxy(|settings| settings.statement_timeout = Duration::from_millis(300)).await?;
         let mut session = db.session().await?;
@@ -127,9 +147,8 @@ async fn on_a_connection_that_goes_dead_a_statement_ends_at_its_deadline_and_the
     Ok(())
 }
 
-#[tokio::test]
-async fn everything_one_caller_does_ends_at_that_callers_deadline() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn everything_one_caller_does_ends_at_that_callers_deadline(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db().await?;
     next_pid(&db).await?;
     let started = Instant::now();
@@ -150,21 +169,23 @@ async fn everything_one_caller_does_ends_at_that_callers_deadline() -> Result<()
     Ok(())
 }
 
-#[tokio::test]
-async fn one_byte_per_packet_gives_the_same_answers() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn one_byte_per_packet_gives_the_same_answers(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
-    proxy.slice(1);
+    if via == Via::Nothing {
+        proxy.slice(1); // PgBouncer wants the start-up packet in one piece
+    }
     let mut session = db.session().await?;
+    pid(&mut session).await?;
+    proxy.slice(1);
     session.batch([insert("a"), insert("😀")]).atomic().await?;
     let names: Vec<String> = session.fetch_all(sql!("SELECT name FROM students ORDER BY name")).await?;
     assert_eq!(names, ["a", "😀"]);
     Ok(())
 }
 
-#[tokio::test]
-async fn a_server_too_slow_to_send_its_answer_is_given_up_at_the_deadline() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_server_too_slow_to_send_its_answer_is_given_up_at_the_deadline(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let (db, proxy) =
         bed.behind_proxy(|settings| settings.statement_timeout = Duration::from_millis(300)).await?;
     let mut session = db.session().await?;
@@ -177,9 +198,8 @@ async fn a_server_too_slow_to_send_its_answer_is_given_up_at_the_deadline() -> R
     Ok(())
 }
 
-#[tokio::test]
-async fn a_connection_that_is_reset_or_closed_is_an_error_and_the_next_session_works() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_connection_that_is_reset_or_closed_is_an_error_and_the_next_session_works(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     for end in [tests::Proxy::reset, tests::Proxy::close, tests::Proxy::half_close] {
         let mut session = db.session().await?;
@@ -227,12 +247,12 @@ async fn work(db: &Database) -> pgspan::Result<()> {
     tx.commit().await
 }
 
-#[tokio::test]
-async fn a_future_dropped_at_any_poll_leaves_nothing_in_a_transaction_and_loses_no_connection() -> Result<()>
-{
-    let bed = Bed::with_students().await?;
+async fn a_future_dropped_at_any_poll_leaves_nothing_in_a_transaction_and_loses_no_connection(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let url: pgspan::ConnectionUrl = bed.url.parse()?;
-    let settings = pgspan::Settings::default();
+    let settings = bed.settings(|_| {});
     let mut pool = pgspan_server::PoolSettings::default();
     pool.size = 2;
     let db = pgspan::connect_with(pgspan_server::Driver::new(&url, &settings, pool)?, settings);

@@ -4,7 +4,15 @@ use anyhow::{Context, Result};
 use pgspan::{Composite, Enum, FromRow, Kind, sql};
 use serde::{Deserialize, Serialize};
 
-use crate::support::Bed;
+use crate::support::{Bed, Via};
+
+ways! {
+    both:
+    an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent,
+    a_column_without_its_cast_is_refused_with_an_error_that_names_it,
+    a_label_the_enum_does_not_have_is_an_error_that_names_the_column,
+    one_struct_is_a_row_and_a_document;
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Enum)]
 enum Mood {
@@ -28,8 +36,8 @@ struct Customer {
     past: Vec<Mood>,
 }
 
-async fn bed() -> Result<Bed> {
-    let bed = Bed::new().await?;
+async fn bed(via: Via) -> Result<Bed> {
+    let bed = Bed::new(via).await?;
     bed.run(
         "CREATE TYPE mood AS ENUM ('happy', 'very_happy', 'so-so');
          CREATE TYPE address AS (city text, street text);
@@ -44,9 +52,8 @@ fn customer(id: i64, mood: Mood) -> Customer {
     Customer { id, mood, address, past: vec![Mood::Neutral, Mood::VeryHappy] }
 }
 
-#[tokio::test]
-async fn an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent() -> Result<()> {
-    let bed = bed().await?;
+async fn an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent(via: Via) -> Result<()> {
+    let bed = bed(via).await?;
     let mut session = bed.db().await?.session().await?;
     for (id, mood) in [(1, Mood::Happy), (2, Mood::VeryHappy), (3, Mood::Neutral)] {
         let Customer { mood, address, past, .. } = customer(id, mood);
@@ -74,9 +81,8 @@ async fn an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent() -> R
     Ok(())
 }
 
-#[tokio::test]
-async fn a_column_without_its_cast_is_refused_with_an_error_that_names_it() -> Result<()> {
-    let bed = bed().await?;
+async fn a_column_without_its_cast_is_refused_with_an_error_that_names_it(via: Via) -> Result<()> {
+    let bed = bed(via).await?;
     let mut session = bed.db().await?.session().await?;
     session.execute(sql!("INSERT INTO customers(mood, address) VALUES ('happy', ROW('a', 'b'))")).await?;
     let mood = session
@@ -100,9 +106,8 @@ async fn a_column_without_its_cast_is_refused_with_an_error_that_names_it() -> R
     Ok(())
 }
 
-#[tokio::test]
-async fn a_label_the_enum_does_not_have_is_an_error_that_names_the_column() -> Result<()> {
-    let bed = bed().await?;
+async fn a_label_the_enum_does_not_have_is_an_error_that_names_the_column(via: Via) -> Result<()> {
+    let bed = bed(via).await?;
     bed.run("ALTER TYPE mood ADD VALUE 'angry'").await?;
     let mut session = bed.db().await?.session().await?;
     let error = session
@@ -134,9 +139,8 @@ struct Wrapped<T> {
     value: T,
 }
 
-#[tokio::test]
-async fn one_struct_is_a_row_and_a_document() -> Result<()> {
-    let bed = bed().await?;
+async fn one_struct_is_a_row_and_a_document(via: Via) -> Result<()> {
+    let bed = bed(via).await?;
     let mut session = bed.db().await?.session().await?;
     let both: Both = session.fetch_one(sql!("SELECT 'Bob' AS \"firstName\", 7::int8 AS at")).await?;
     assert_eq!(serde_json::to_string(&both)?, r#"{"firstName":"Bob","at":7}"#);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use pgspan::{Event, Listener, sql};
+use pgspan::{Event, Kind, Listener, sql};
 use tokio::time::timeout;
 
-use crate::support::Bed;
+use crate::support::{Bed, Via, pooled};
 
 async fn next(listener: &mut Listener) -> Result<Event> {
     timeout(Duration::from_secs(5), listener.next()).await.context("nothing was heard")
@@ -21,7 +21,7 @@ fn payload(event: Event) -> Option<String> {
 
 #[tokio::test]
 async fn notifications_are_heard_in_order_on_the_channel_they_were_sent_to() -> Result<()> {
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let db = bed.db().await?;
     let channel = "odd \"channel\"; DROP";
     let mut listener = db.listen(channel).await?;
@@ -39,8 +39,18 @@ async fn notifications_are_heard_in_order_on_the_channel_they_were_sent_to() -> 
 }
 
 #[tokio::test]
+async fn behind_a_pooler_listening_is_refused() -> Result<()> {
+    pooled(async |via| {
+        let refused = Bed::new(via).await?.db().await?.listen("news").await.err().context("it listens")?;
+        assert_eq!(refused.kind(), Kind::Refused);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_listener_whose_backend_was_terminated_says_so_and_listens_again() -> Result<()> {
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let db = bed.db().await?;
     let mut listener = db.listen("news").await?;
     for text in ["first", "second"] {
@@ -58,7 +68,7 @@ async fn a_listener_whose_backend_was_terminated_says_so_and_listens_again() -> 
 
 #[tokio::test]
 async fn a_listener_that_is_dropped_closes_its_connection() -> Result<()> {
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let listener = bed.db().await?.listen("news").await?;
     let listening =
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
@@ -70,7 +80,7 @@ async fn a_listener_that_is_dropped_closes_its_connection() -> Result<()> {
 
 #[tokio::test]
 async fn a_listener_outlives_a_server_that_can_not_be_reached() -> Result<()> {
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let mut listener = db.listen("news").await?;
     proxy.refuse().await;

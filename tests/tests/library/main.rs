@@ -1,5 +1,8 @@
 //! pgspan against a real PostgreSQL: the one `PGSPAN_TEST_DATABASE_URL` names, else one of its own. A database per test.
 
+#[macro_use]
+mod support;
+
 mod commit;
 mod compile_fail;
 mod conflicts;
@@ -16,6 +19,5 @@ mod shared;
 mod sql;
 mod state;
 mod stream;
-mod support;
 mod transactions;
 mod types;

@@ -7,7 +7,12 @@ use pgspan::{Database, Session, Sql, Transaction, sql};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::support::{Bed, pid};
+use crate::support::{Bed, Via, pid};
+
+ways! {
+    both:
+    after_any_program_the_table_is_what_its_answers_said;
+}
 
 type Set = BTreeSet<i64>;
 
@@ -86,6 +91,7 @@ fn with(set: &Set, numbers: &[i64]) -> Option<Set> {
 }
 
 struct Run<'r> {
+    via: Via,
     bed: &'r Bed,
     db: Database,
     stored: Set,
@@ -114,9 +120,15 @@ impl Run<'_> {
             Step::Transaction(block) => self.transaction(session, block).await?,
             Step::Kill => {
                 self.bed.terminate(pid(session).await?).await?;
-                let lost = session.execute(insert(&99)).await;
-                ensure!(lost.is_err_and(|error| error.is_unavailable()), "it was not noticed");
-                *session = self.db.session().await?;
+                let after = session.execute(insert(&99)).await;
+                match self.via {
+                    Via::Nothing => {
+                        ensure!(after.is_err_and(|error| error.is_unavailable()), "it was not noticed");
+                        *session = self.db.session().await?;
+                    }
+                    // which has replaced the connection
+                    Via::PgBouncer => ensure!(after.is_ok() == self.stored.insert(99), "{after:?}"),
+                }
             }
             Step::Drop => *session = self.db.session().await?,
         }
@@ -201,11 +213,11 @@ async fn within(tx: &mut Transaction<'_>, body: &[Inner], state: &mut State) -> 
     Ok(())
 }
 
-async fn run(bed: &Bed, steps: &[Step]) -> Result<()> {
+async fn run(via: Via, bed: &Bed, steps: &[Step]) -> Result<()> {
     bed.run("TRUNCATE model").await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
-    let mut run = Run { bed, db, stored: Set::new() };
+    let mut run = Run { via, bed, db, stored: Set::new() };
     for (number, step) in steps.iter().enumerate() {
         run.step(&mut session, step).await.with_context(|| format!("step {number}"))?;
     }
@@ -217,17 +229,20 @@ async fn run(bed: &Bed, steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn after_any_program_the_table_is_what_its_answers_said() -> Result<()> {
+async fn after_any_program_the_table_is_what_its_answers_said(via: Via) -> Result<()> {
+    tokio::task::spawn_blocking(move || programs(via)).await?
+}
+
+fn programs(via: Via) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bed = runtime.block_on(async {
-        let bed = Bed::new().await?;
+        let bed = Bed::new(via).await?;
         bed.run("CREATE TABLE model(n int8 PRIMARY KEY)").await?;
         Ok::<_, anyhow::Error>(bed)
     })?;
     let config = Config { cases: 64, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     TestRunner::new(config).run(&prop::collection::vec(step(), 1..14), |steps| {
-        runtime.block_on(run(&bed, &steps)).map_err(|error| TestCaseError::fail(format!("{error:#}")))
+        runtime.block_on(run(via, &bed, &steps)).map_err(|error| TestCaseError::fail(format!("{error:#}")))
     })?;
     Ok(())
 }

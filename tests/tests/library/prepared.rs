@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use pgspan::{Database, Pooler, Recycle, Sql, sql};
 use tokio::time::timeout;
 
-use crate::support::{Bed, code, insert, pid};
+use crate::support::{Bed, Via, code, insert, pid};
 
 /// What the server has prepared on a session's connection.
 async fn kept(session: &mut pgspan::Session) -> pgspan::Result<Vec<String>> {
@@ -20,7 +20,7 @@ async fn preparing(bed: &Bed) -> Result<Database> {
 
 #[tokio::test]
 async fn a_statement_is_prepared_once_for_each_connection_and_every_time_in_one_round_trip() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let db = preparing(&bed).await?.with_deadline(Duration::from_secs(10));
     let mut session = db.session().await?;
     for (flights, name) in (1..).zip(["a", "b", "c"]) {
@@ -38,7 +38,7 @@ async fn a_statement_is_prepared_once_for_each_connection_and_every_time_in_one_
 
 #[tokio::test]
 async fn nothing_is_prepared_unless_asked_for_nor_behind_a_pooler() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     for db in [
         bed.db().await?,
         bed.db_with(|settings| (settings.prepare, settings.pooler) = (true, Some(Pooler::Transaction)))
@@ -59,7 +59,7 @@ async fn text_made_at_run_time_and_types_the_server_finds_out_are_sent_whole() -
     enum Mood {
         Happy,
     }
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     bed.run("CREATE TYPE mood AS ENUM ('happy')").await?;
     let mut session = preparing(&bed).await?.session().await?;
     let mood = Mood::Happy;
@@ -74,7 +74,7 @@ async fn text_made_at_run_time_and_types_the_server_finds_out_are_sent_whole() -
 
 #[tokio::test]
 async fn many_at_once_on_one_connection_each_get_their_own_answer() -> Result<()> {
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let db = preparing(&bed).await?;
     let double = async |n: i64| db.fetch_one::<i64>(sql!("SELECT {n} * 2")).await;
     for (n, answer) in (0..).zip(join_all((0..200).map(double)).await) {
@@ -91,7 +91,7 @@ async fn the_same_text_with_other_types_is_sent_with_them() -> Result<()> {
     ) -> pgspan::Result<T> {
         session.fetch_one(sql!("SELECT {value}")).await
     }
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let mut session = preparing(&bed).await?.session().await?;
     for _ in 0..2 {
         assert_eq!(echo(&mut session, 1_i64).await?, 1);
@@ -102,7 +102,7 @@ async fn the_same_text_with_other_types_is_sent_with_them() -> Result<()> {
 
 #[tokio::test]
 async fn a_table_that_gets_other_columns_is_read_as_it_is_now() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let db = preparing(&bed).await?;
     let mut session = db.session().await?;
     let columns = || sql!("SELECT * FROM students").reads_only();
@@ -122,7 +122,7 @@ async fn a_table_that_gets_other_columns_is_read_as_it_is_now() -> Result<()> {
 
 #[tokio::test]
 async fn in_a_transaction_such_a_table_fails_it_once() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let mut session = preparing(&bed).await?.session().await?;
     let columns = || sql!("SELECT * FROM students");
     session.fetch_all::<String>(columns()).await?;
@@ -137,7 +137,7 @@ async fn in_a_transaction_such_a_table_fails_it_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_transaction_that_failed_does_not_keep_a_statement_from_being_prepared_later() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let mut session = preparing(&bed).await?.session().await?;
     let mut transaction = session.transaction();
     assert!(transaction.execute(Sql::new("SELECT 1 / 0")).await.is_err());
@@ -150,7 +150,7 @@ async fn a_transaction_that_failed_does_not_keep_a_statement_from_being_prepared
 
 #[tokio::test]
 async fn discard_all_between_two_sessions_leaves_nothing_that_is_believed_to_be_there() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let db =
         bed.db_with(|settings| (settings.prepare, settings.recycle) = (true, Recycle::DiscardAll)).await?;
     let mut pids = Vec::new();
@@ -166,7 +166,7 @@ async fn discard_all_between_two_sessions_leaves_nothing_that_is_believed_to_be_
 
 #[tokio::test]
 async fn a_future_dropped_while_its_statement_is_prepared_harms_nobody() -> Result<()> {
-    let bed = Bed::new().await?;
+    let bed = Bed::new(Via::Nothing).await?;
     let db = preparing(&bed).await?;
     let slow = || sql!("SELECT pg_sleep(0.2)::text").reads_only();
     assert!(timeout(Duration::from_millis(50), db.execute(slow())).await.is_err());
@@ -178,7 +178,7 @@ async fn a_future_dropped_while_its_statement_is_prepared_harms_nobody() -> Resu
 
 #[tokio::test]
 async fn an_atomic_batch_of_prepared_statements_is_stored_whole_or_not_at_all() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let mut session = preparing(&bed).await?.session().await?;
     session.batch(["a", "b"].map(insert)).atomic().await?;
     let error = session.batch(["c", "d", "a"].map(insert)).atomic().await.err();
@@ -194,7 +194,7 @@ async fn an_atomic_batch_of_prepared_statements_is_stored_whole_or_not_at_all() 
 async fn a_statement_whose_preparation_fails_fails_its_transaction() -> Result<()> {
     // works once, and can't be read again: the table is out of sight then
     let hide = || sql!("SELECT set_config('search_path', 'nowhere', true) FROM students LIMIT 1");
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     bed.run("INSERT INTO students VALUES ('z')").await?;
     let mut session = preparing(&bed).await?.session().await?;
 
@@ -217,7 +217,7 @@ async fn a_statement_whose_preparation_fails_fails_its_transaction() -> Result<(
 /// Found by a review: any error of this SQLSTATE was taken for a stale plan's, and the statement sent again.
 #[tokio::test]
 async fn what_raises_the_sqlstate_of_a_stale_plan_by_itself_runs_once() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     bed.run(
         "CREATE SEQUENCE calls; CREATE PROCEDURE half() LANGUAGE plpgsql AS $$ BEGIN \
          INSERT INTO students VALUES ('half ' || nextval('calls')); COMMIT; \
@@ -237,7 +237,7 @@ async fn what_raises_the_sqlstate_of_a_stale_plan_by_itself_runs_once() -> Resul
 
 #[tokio::test]
 async fn an_atomic_batch_of_one_statement_is_prepared_anew_too() -> Result<()> {
-    let bed = Bed::with_students().await?;
+    let bed = Bed::with_students(Via::Nothing).await?;
     let mut session = preparing(&bed).await?.session().await?;
     let add = |name: &'static str| sql!("INSERT INTO students (name) VALUES ({name}) RETURNING *");
     session.batch([add("a")]).atomic().await?;

@@ -7,11 +7,21 @@ use pgspan::{Composite, Database, Enum, Isolation, Json, Session, TransactionOpt
 use serde::{Deserialize, Serialize};
 use tests::Proxy;
 
-use crate::support::{Bed, insert, pid};
+use crate::support::{Bed, Via, insert, pid};
+
+ways! {
+    both:
+    a_statement_costs_one_round_trip,
+    a_statement_with_an_enum_an_array_a_document_or_a_composite_costs_one_round_trip,
+    a_batch_costs_one_round_trip_and_so_does_an_atomic_one,
+    a_transaction_of_n_statements_costs_n_and_one_for_the_commit,
+    savepoints_travel_with_their_first_statement_and_cost_one_at_their_end,
+    the_library_counts_as_the_proxy_does;
+}
 
 /// A session whose connection is open, through a proxy that counts.
-async fn warm() -> Result<(Bed, Proxy, Database, Session)> {
-    let bed = Bed::with_students().await?;
+async fn warm(via: Via) -> Result<(Bed, Proxy, Database, Session)> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|settings| settings.shared = 1).await?;
     let mut session = db.session().await?;
     pid(&mut session).await?;
@@ -29,9 +39,8 @@ macro_rules! assert_costs {
     }};
 }
 
-#[tokio::test]
-async fn a_statement_costs_one_round_trip() -> Result<()> {
-    let (_bed, proxy, db, mut session) = warm().await?;
+async fn a_statement_costs_one_round_trip(via: Via) -> Result<()> {
+    let (_bed, proxy, db, mut session) = warm(via).await?;
     let (a, b) = (1_i64, 2_i64);
     assert_costs!(proxy, 1, session.fetch_one::<i64>(sql!("SELECT {a} + {b}")).await?);
     assert_costs!(proxy, 1, session.execute(insert("a")).await?);
@@ -55,9 +64,10 @@ struct Address {
     city: String,
 }
 
-#[tokio::test]
-async fn a_statement_with_an_enum_an_array_a_document_or_a_composite_costs_one_round_trip() -> Result<()> {
-    let (bed, proxy, db, mut session) = warm().await?;
+async fn a_statement_with_an_enum_an_array_a_document_or_a_composite_costs_one_round_trip(
+    via: Via,
+) -> Result<()> {
+    let (bed, proxy, db, mut session) = warm(via).await?;
     bed.run(
         "CREATE TYPE mood AS ENUM ('happy'); CREATE TYPE address AS (city text);
          CREATE TABLE all_of_them(mood mood, moods mood[], address address, ids int8[], doc jsonb)",
@@ -80,9 +90,8 @@ async fn a_statement_with_an_enum_an_array_a_document_or_a_composite_costs_one_r
     Ok(())
 }
 
-#[tokio::test]
-async fn a_batch_costs_one_round_trip_and_so_does_an_atomic_one() -> Result<()> {
-    let (_bed, proxy, _db, mut session) = warm().await?;
+async fn a_batch_costs_one_round_trip_and_so_does_an_atomic_one(via: Via) -> Result<()> {
+    let (_bed, proxy, _db, mut session) = warm(via).await?;
     let many: Vec<String> = (0..100).map(|number| format!("student {number}")).collect();
     assert_costs!(proxy, 1, session.batch(many.iter().map(|name| insert(name))).await?);
     assert_costs!(proxy, 1, session.batch([insert("a"), insert("b")]).atomic().await?);
@@ -91,9 +100,8 @@ async fn a_batch_costs_one_round_trip_and_so_does_an_atomic_one() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_transaction_of_n_statements_costs_n_and_one_for_the_commit() -> Result<()> {
-    let (_bed, proxy, _db, mut session) = warm().await?;
+async fn a_transaction_of_n_statements_costs_n_and_one_for_the_commit(via: Via) -> Result<()> {
+    let (_bed, proxy, _db, mut session) = warm(via).await?;
     for n in 0..4_u64 {
         let cost = if n == 0 { 0 } else { n + 1 };
         assert_costs!(proxy, cost, {
@@ -119,9 +127,8 @@ async fn a_transaction_of_n_statements_costs_n_and_one_for_the_commit() -> Resul
     Ok(())
 }
 
-#[tokio::test]
-async fn savepoints_travel_with_their_first_statement_and_cost_one_at_their_end() -> Result<()> {
-    let (_bed, proxy, _db, mut session) = warm().await?;
+async fn savepoints_travel_with_their_first_statement_and_cost_one_at_their_end(via: Via) -> Result<()> {
+    let (_bed, proxy, _db, mut session) = warm(via).await?;
     assert_costs!(proxy, 4, {
         let mut tx = session.transaction();
         let mut savepoint = tx.transaction();
@@ -136,9 +143,8 @@ async fn savepoints_travel_with_their_first_statement_and_cost_one_at_their_end(
     Ok(())
 }
 
-#[tokio::test]
-async fn the_library_counts_as_the_proxy_does() -> Result<()> {
-    let (_bed, proxy, db, session) = warm().await?;
+async fn the_library_counts_as_the_proxy_does(via: Via) -> Result<()> {
+    let (_bed, proxy, db, session) = warm(via).await?;
     drop(session);
     let db = db.with_deadline(Duration::from_secs(5));
     let before = proxy.round_trips();

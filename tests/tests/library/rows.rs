@@ -3,10 +3,26 @@
 use anyhow::{Context, Result};
 use pgspan::{Error, FromRow, Kind, Row, Session, Sql, sql};
 
-use crate::support::{Bed, code, pid};
+use crate::support::{Bed, Via, code, pid};
 
-async fn session() -> Result<(Bed, Session)> {
-    let bed = Bed::new().await?;
+ways! {
+    both:
+    past_the_end_there_is_none,
+    more_than_one_row_for_one_is_an_error,
+    a_row_is_a_value_a_tuple_or_a_struct,
+    what_does_not_fit_is_an_error_that_names_the_column,
+    the_columns_are_checked_even_where_the_first_row_would_do,
+    two_columns_of_one_name_are_an_error_for_a_struct_and_none_for_a_tuple,
+    odd_column_names_and_no_columns_at_all_work,
+    a_row_can_be_asked_by_name_and_by_place_and_never_panics,
+    two_statements_in_one_are_a_syntax_error_and_the_session_is_usable,
+    small_and_large_numbers_go_through_one_statement,
+    rows_that_were_changed_are_counted,
+    a_batch_gives_each_statements_rows_and_says_which_failed;
+}
+
+async fn session(via: Via) -> Result<(Bed, Session)> {
+    let bed = Bed::new(via).await?;
     let session = bed.db().await?.session().await?;
     Ok((bed, session))
 }
@@ -30,9 +46,8 @@ struct Student {
     name: Option<String>,
 }
 
-#[tokio::test]
-async fn past_the_end_there_is_none() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn past_the_end_there_is_none(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     assert_eq!(session.fetch_optional::<i32>(sql!("SELECT 1 WHERE false")).await?, None);
     assert!(session.fetch_all::<i32>(sql!("SELECT 1 WHERE false")).await?.is_empty());
     let error = session.fetch_one::<i32>(sql!("SELECT 1 WHERE false")).await.err().context("one")?;
@@ -44,9 +59,8 @@ async fn past_the_end_there_is_none() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn more_than_one_row_for_one_is_an_error() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn more_than_one_row_for_one_is_an_error(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     let two = sql!("SELECT generate_series(1, 2)");
     let one = session.fetch_one::<i32>(&two).await.err().context("one")?;
     let optional = session.fetch_optional::<i32>(&two).await.err().context("one")?;
@@ -55,9 +69,8 @@ async fn more_than_one_row_for_one_is_an_error() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_row_is_a_value_a_tuple_or_a_struct() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn a_row_is_a_value_a_tuple_or_a_struct(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     let (id, name) = (7_i64, Some("Bob"));
     assert_eq!(session.fetch_one::<i64>(sql!("SELECT {id}")).await?, 7);
     assert_eq!(session.fetch_one::<(i64,)>(sql!("SELECT {id}")).await?, (7,));
@@ -71,9 +84,8 @@ async fn a_row_is_a_value_a_tuple_or_a_struct() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_does_not_fit_is_an_error_that_names_the_column() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn what_does_not_fit_is_an_error_that_names_the_column(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     let s = &mut session;
     misfit::<Student>(s, sql!("SELECT 1::int8 AS id"), "\"name\"").await?;
     misfit::<Student>(s, sql!("SELECT 1::int8 AS id, 'a' AS name, 2 AS age"), "\"age\"").await?;
@@ -91,9 +103,8 @@ async fn what_does_not_fit_is_an_error_that_names_the_column() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn the_columns_are_checked_even_where_the_first_row_would_do() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn the_columns_are_checked_even_where_the_first_row_would_do(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     let error = session
         .fetch_all::<i64>(sql!("SELECT CASE WHEN n < 3 THEN n END AS n FROM generate_series(1::int8, 3) n"))
         .await
@@ -103,9 +114,8 @@ async fn the_columns_are_checked_even_where_the_first_row_would_do() -> Result<(
     Ok(())
 }
 
-#[tokio::test]
-async fn two_columns_of_one_name_are_an_error_for_a_struct_and_none_for_a_tuple() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn two_columns_of_one_name_are_an_error_for_a_struct_and_none_for_a_tuple(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     let doubled = sql!("SELECT 1::int8 AS id, 'a' AS name, 'b' AS name");
     misfit::<Student>(&mut session, doubled.clone(), "\"name\"").await?;
     let tuple: (i64, String, String) = session.fetch_one(&doubled).await?;
@@ -126,9 +136,8 @@ struct Odd {
     dashed: bool,
 }
 
-#[tokio::test]
-async fn odd_column_names_and_no_columns_at_all_work() -> Result<()> {
-    let (bed, mut session) = session().await?;
+async fn odd_column_names_and_no_columns_at_all_work(via: Via) -> Result<()> {
+    let (bed, mut session) = session(via).await?;
     let odd: Odd = session.fetch_one(sql!("SELECT 'x' AS class, 1 AS type, 2, true AS \"a-b\"")).await?;
     assert_eq!(odd, Odd { class: "x".into(), r#type: 1, unnamed: 2, dashed: true });
     bed.run("CREATE TABLE empty(); INSERT INTO empty DEFAULT VALUES; INSERT INTO empty DEFAULT VALUES")
@@ -139,9 +148,8 @@ async fn odd_column_names_and_no_columns_at_all_work() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_row_can_be_asked_by_name_and_by_place_and_never_panics() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn a_row_can_be_asked_by_name_and_by_place_and_never_panics(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     let row: Row = session.fetch_one(sql!("SELECT 1::int8 AS a, NULL::text AS b")).await?;
     assert_eq!((row.get::<i64>("a")?, row.get::<Option<String>>(1_usize)?, row.len()), (1, None, 2));
     for (column, error) in
@@ -155,9 +163,8 @@ async fn a_row_can_be_asked_by_name_and_by_place_and_never_panics() -> Result<()
     Ok(())
 }
 
-#[tokio::test]
-async fn two_statements_in_one_are_a_syntax_error_and_the_session_is_usable() -> Result<()> {
-    let (bed, mut session) = session().await?;
+async fn two_statements_in_one_are_a_syntax_error_and_the_session_is_usable(via: Via) -> Result<()> {
+    let (bed, mut session) = session(via).await?;
     let before = pid(&mut session).await?;
     let result = session.execute(sql!("CREATE TABLE one(); CREATE TABLE two()")).await;
     assert_eq!(code(&result), Some("42601"));
@@ -166,18 +173,16 @@ async fn two_statements_in_one_are_a_syntax_error_and_the_session_is_usable() ->
     Ok(())
 }
 
-#[tokio::test]
-async fn small_and_large_numbers_go_through_one_statement() -> Result<()> {
-    let (_bed, mut session) = session().await?;
+async fn small_and_large_numbers_go_through_one_statement(via: Via) -> Result<()> {
+    let (_bed, mut session) = session(via).await?;
     for n in [1, 100_000, i64::MAX, i64::MIN] {
         assert_eq!(session.fetch_one::<i64>(sql!("SELECT {n}")).await?, n);
     }
     Ok(())
 }
 
-#[tokio::test]
-async fn rows_that_were_changed_are_counted() -> Result<()> {
-    let (bed, mut session) = session().await?;
+async fn rows_that_were_changed_are_counted(via: Via) -> Result<()> {
+    let (bed, mut session) = session(via).await?;
     bed.run("CREATE TABLE numbers(n int8)").await?;
     let insert = sql!("INSERT INTO numbers SELECT generate_series(1, 5)");
     assert_eq!(session.execute(insert).await?, 5);
@@ -190,9 +195,8 @@ async fn rows_that_were_changed_are_counted() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_batch_gives_each_statements_rows_and_says_which_failed() -> Result<()> {
-    let (bed, mut session) = session().await?;
+async fn a_batch_gives_each_statements_rows_and_says_which_failed(via: Via) -> Result<()> {
+    let (bed, mut session) = session(via).await?;
     bed.run("CREATE TABLE numbers(n int8 PRIMARY KEY)").await?;
     let one = sql!("INSERT INTO numbers VALUES (1)");
     let all = sql!("SELECT n FROM numbers");

@@ -7,15 +7,26 @@ use futures_util::future::join_all;
 use pgspan::{Database, Kind, sql};
 use tokio::time::timeout;
 
-use crate::support::{Bed, insert};
+use crate::support::{Bed, Via, insert};
+
+ways! {
+    both:
+    many_statements_share_few_connections,
+    a_shared_connection_whose_backend_was_terminated_is_replaced_without_an_error,
+    who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_none,
+    a_slow_statement_does_not_hold_others_up,
+    a_shared_statement_that_is_dropped_does_not_harm_its_neighbours,
+    what_needs_a_session_is_refused_on_a_shared_connection,
+    an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour,
+    without_shared_connections_a_statement_takes_one_of_the_pool;
+}
 
 async fn pid(db: &Database) -> pgspan::Result<i32> {
     db.fetch_one(sql!("SELECT pg_backend_pid()")).await
 }
 
-#[tokio::test]
-async fn many_statements_share_few_connections() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn many_statements_share_few_connections(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db_with(|settings| settings.shared = 2).await?;
     let pids = join_all((0..200_i64).map(|n| {
         let db = db.clone();
@@ -32,9 +43,10 @@ async fn many_statements_share_few_connections() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_shared_connection_whose_backend_was_terminated_is_replaced_without_an_error() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_shared_connection_whose_backend_was_terminated_is_replaced_without_an_error(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db_with(|settings| settings.shared = 1).await?;
     let before = pid(&db).await?;
     bed.terminate(before).await?;
@@ -46,9 +58,8 @@ async fn a_shared_connection_whose_backend_was_terminated_is_replaced_without_an
     Ok(())
 }
 
-#[tokio::test]
-async fn who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_none() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_none(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db_with(|settings| settings.shared = 1).await?;
     let pid = pid(&db).await?;
     let (sleeping, killed) = tokio::join!(db.execute(sql!("SELECT pg_sleep(4)").reads_only()), async {
@@ -61,9 +72,8 @@ async fn who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_n
     Ok(())
 }
 
-#[tokio::test]
-async fn a_slow_statement_does_not_hold_others_up() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_slow_statement_does_not_hold_others_up(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db_with(|settings| settings.shared = 2).await?;
     let slow = tokio::spawn({
         let db = db.clone();
@@ -72,6 +82,7 @@ async fn a_slow_statement_does_not_hold_others_up() -> Result<()> {
     let sleeps =
         "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
     while bed.other.query(sleeps, &[]).await?.is_empty() {
+        assert!(!slow.is_finished());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let started = Instant::now();
@@ -83,9 +94,8 @@ async fn a_slow_statement_does_not_hold_others_up() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_shared_statement_that_is_dropped_does_not_harm_its_neighbours() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_shared_statement_that_is_dropped_does_not_harm_its_neighbours(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db_with(|settings| settings.shared = 1).await?;
     let before = pid(&db).await?;
     assert!(timeout(Duration::from_millis(50), db.execute(sql!("SELECT pg_sleep(0.3)"))).await.is_err());
@@ -93,9 +103,8 @@ async fn a_shared_statement_that_is_dropped_does_not_harm_its_neighbours() -> Re
     Ok(())
 }
 
-#[tokio::test]
-async fn what_needs_a_session_is_refused_on_a_shared_connection() -> Result<()> {
-    let db = Bed::new().await?.db().await?;
+async fn what_needs_a_session_is_refused_on_a_shared_connection(via: Via) -> Result<()> {
+    let db = Bed::new(via).await?.db().await?;
     for text in [
         "SET timezone = 'UTC'",
         "BEGIN",
@@ -111,9 +120,8 @@ async fn what_needs_a_session_is_refused_on_a_shared_connection() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test]
-async fn an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour() -> Result<()> {
-    let db = Bed::new().await?.db_with(|settings| settings.shared = 1).await?;
+async fn an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour(via: Via) -> Result<()> {
+    let db = Bed::new(via).await?.db_with(|settings| settings.shared = 1).await?;
     let before = pid(&db).await?;
     let (good, bad) =
         tokio::join!(db.fetch_one::<i32>(sql!("SELECT 1")), db.fetch_one::<i32>(sql!("SELECT 1 / 0")));
@@ -122,9 +130,8 @@ async fn an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour() ->
     Ok(())
 }
 
-#[tokio::test]
-async fn without_shared_connections_a_statement_takes_one_of_the_pool() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn without_shared_connections_a_statement_takes_one_of_the_pool(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db_with(|settings| settings.shared = 0).await?;
     let shared = pid(&db).await?;
     assert_eq!(crate::support::next_pid(&db).await?, shared);

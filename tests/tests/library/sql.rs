@@ -3,11 +3,21 @@
 use anyhow::Result;
 use pgspan::{Sql, sql};
 
-use crate::support::Bed;
+use crate::support::{Bed, Via};
 
-#[tokio::test]
-async fn braces_in_literals_comments_and_identifiers_are_left_alone() -> Result<()> {
-    let mut session = Bed::new().await?.db().await?.session().await?;
+ways! {
+    both:
+    braces_in_literals_comments_and_identifiers_are_left_alone,
+    casts_are_kept_and_one_name_is_one_parameter,
+    values_that_are_no_variables_are_named,
+    doubled_braces_stand_for_one_outside_of_literals,
+    operators_with_question_marks_and_colons_need_no_care,
+    sql_made_at_run_time_holds_values_and_names_that_are_only_that,
+    a_statement_can_be_kept_cloned_and_sent_again;
+}
+
+async fn braces_in_literals_comments_and_identifiers_are_left_alone(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
     let a = 1_i32;
     let texts: Vec<Option<String>> = session
         .fetch_one(sql!(
@@ -24,9 +34,8 @@ async fn braces_in_literals_comments_and_identifiers_are_left_alone() -> Result<
     Ok(())
 }
 
-#[tokio::test]
-async fn casts_are_kept_and_one_name_is_one_parameter() -> Result<()> {
-    let mut session = Bed::new().await?.db().await?.session().await?;
+async fn casts_are_kept_and_one_name_is_one_parameter(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
     let (a, tags) = (3_i32, "{x,y}");
     let twice = sql!("SELECT {a}::int8 + {a}::int4, {tags}::text[], '{1,2}'::int4[]");
     assert_eq!(twice.text(), "SELECT $1::int8 + $1::int4, $2::text[], '{1,2}'::int4[]");
@@ -40,9 +49,8 @@ struct User {
     age: i32,
 }
 
-#[tokio::test]
-async fn values_that_are_no_variables_are_named() -> Result<()> {
-    let mut session = Bed::new().await?.db().await?.session().await?;
+async fn values_that_are_no_variables_are_named(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
     let user = User { name: "Bob".into(), age: 42 };
     let seen: (String, i32, i64) = session
         .fetch_one(sql!(
@@ -59,9 +67,8 @@ async fn values_that_are_no_variables_are_named() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn doubled_braces_stand_for_one_outside_of_literals() -> Result<()> {
-    let mut session = Bed::new().await?.db().await?.session().await?;
+async fn doubled_braces_stand_for_one_outside_of_literals(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
     assert_eq!(sql!("SELECT {{}}").text(), "SELECT {}");
     let error = session.execute(sql!("SELECT {{}}")).await.err();
     assert!(error.is_some_and(|error| error.sqlstate().is_some_and(|code| code.code() == "42601")));
@@ -69,9 +76,8 @@ async fn doubled_braces_stand_for_one_outside_of_literals() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn operators_with_question_marks_and_colons_need_no_care() -> Result<()> {
-    let mut session = Bed::new().await?.db().await?.session().await?;
+async fn operators_with_question_marks_and_colons_need_no_care(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
     let key = "a";
     let found: (bool, bool) = session
         .fetch_one(sql!(r#"SELECT '{"a": 1}'::jsonb ? {key}, '{"a": {"b": 2}}'::jsonb @> '{"a": {}}'"#))
@@ -82,9 +88,8 @@ async fn operators_with_question_marks_and_colons_need_no_care() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn sql_made_at_run_time_holds_values_and_names_that_are_only_that() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn sql_made_at_run_time_holds_values_and_names_that_are_only_that(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let (evil, limit) = ("x'); DROP TABLE students; --", 1_i64);
     session.execute(sql!("INSERT INTO students VALUES ({evil})")).await?;
@@ -103,9 +108,8 @@ async fn sql_made_at_run_time_holds_values_and_names_that_are_only_that() -> Res
     Ok(())
 }
 
-#[tokio::test]
-async fn a_statement_can_be_kept_cloned_and_sent_again() -> Result<()> {
-    let mut session = Bed::new().await?.db().await?.session().await?;
+async fn a_statement_can_be_kept_cloned_and_sent_again(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
     let n = 4_i64;
     let square = sql!("SELECT {n} * {n}");
     for _ in 0..2 {

@@ -3,11 +3,22 @@
 use anyhow::{Context, Result};
 use pgspan::{Kind, Recycle, sql};
 
-use crate::support::{Bed, insert, next_pid, pid};
+use crate::support::{Bed, Via, insert, next_pid, pid};
 
-#[tokio::test]
-async fn a_statement_that_changes_the_sessions_state_ends_its_connection_with_it() -> Result<()> {
-    let bed = Bed::new().await?;
+ways! {
+    both:
+    a_statement_that_changes_the_sessions_state_ends_its_connection_with_it,
+    set_local_ends_with_its_transaction_and_costs_no_connection,
+    transaction_control_is_refused_as_a_statement_and_nothing_is_sent,
+    after_everything_no_prepared_statement_is_left_and_nothing_is_in_a_transaction;
+    // a pooler gives each transaction another server connection, and refuses that setting
+    direct:
+    what_no_statement_shows_is_said_by_hand,
+    discard_all_cleans_what_no_statement_shows_and_keeps_the_connection;
+}
+
+async fn a_statement_that_changes_the_sessions_state_ends_its_connection_with_it(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db().await?;
     for text in [
         "SET timezone = 'Asia/Tokyo'",
@@ -20,6 +31,11 @@ async fn a_statement_that_changes_the_sessions_state_ends_its_connection_with_it
     ] {
         let mut session = db.session().await?;
         let before = pid(&mut session).await?;
+        if via == Via::PgBouncer {
+            let refused = session.execute(text).await.err().context(text)?;
+            assert_eq!(refused.kind(), Kind::Refused, "{text}");
+            continue;
+        }
         session.execute(text).await?;
         assert_eq!(pid(&mut session).await?, before, "{text}"); // its own state it keeps
         drop(session);
@@ -29,9 +45,8 @@ async fn a_statement_that_changes_the_sessions_state_ends_its_connection_with_it
     Ok(())
 }
 
-#[tokio::test]
-async fn set_local_ends_with_its_transaction_and_costs_no_connection() -> Result<()> {
-    let db = Bed::new().await?.db().await?;
+async fn set_local_ends_with_its_transaction_and_costs_no_connection(via: Via) -> Result<()> {
+    let db = Bed::new(via).await?.db().await?;
     let zone = sql!("SELECT current_setting('timezone')");
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
@@ -46,9 +61,8 @@ async fn set_local_ends_with_its_transaction_and_costs_no_connection() -> Result
     Ok(())
 }
 
-#[tokio::test]
-async fn transaction_control_is_refused_as_a_statement_and_nothing_is_sent() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn transaction_control_is_refused_as_a_statement_and_nothing_is_sent(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
@@ -79,9 +93,8 @@ async fn transaction_control_is_refused_as_a_statement_and_nothing_is_sent() -> 
     Ok(())
 }
 
-#[tokio::test]
-async fn what_no_statement_shows_is_said_by_hand() -> Result<()> {
-    let db = Bed::new().await?.db().await?;
+async fn what_no_statement_shows_is_said_by_hand(via: Via) -> Result<()> {
+    let db = Bed::new(via).await?.db().await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
     session.execute(sql!("SELECT pg_advisory_lock(1)")).await?;
@@ -91,9 +104,8 @@ async fn what_no_statement_shows_is_said_by_hand() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn discard_all_cleans_what_no_statement_shows_and_keeps_the_connection() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn discard_all_cleans_what_no_statement_shows_and_keeps_the_connection(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     for (recycle, expected) in [(Recycle::Clean, "dirty"), (Recycle::DiscardAll, "")] {
         let db = bed.db_with(|settings| settings.recycle = recycle).await?;
         let mut session = db.session().await?;
@@ -119,9 +131,10 @@ async fn discard_all_cleans_what_no_statement_shows_and_keeps_the_connection() -
     Ok(())
 }
 
-#[tokio::test]
-async fn after_everything_no_prepared_statement_is_left_and_nothing_is_in_a_transaction() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn after_everything_no_prepared_statement_is_left_and_nothing_is_in_a_transaction(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     bed.run("CREATE TYPE mood AS ENUM ('happy'); CREATE TYPE address AS (city text)").await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;

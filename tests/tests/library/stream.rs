@@ -7,7 +7,19 @@ use futures_util::TryStreamExt;
 use pgspan::{FromRow, Kind, sql};
 use tokio::time::sleep;
 
-use crate::support::{Bed, insert, next_pid, pid};
+use crate::support::{Bed, Via, insert, next_pid, pid};
+
+ways! {
+    both:
+    two_hundred_thousand_rows_are_read_one_by_one,
+    an_error_in_the_middle_of_a_stream_is_its_last_item_and_the_session_is_usable,
+    the_first_statement_of_a_transaction_may_be_a_stream;
+    // they leave something unread, which is cancelled: see `ways!`
+    direct:
+    a_reader_that_pauses_holds_the_server_back_instead_of_filling_the_memory,
+    a_stream_dropped_in_the_middle_closes_its_connection,
+    a_stream_dropped_in_a_transaction_rolls_it_back;
+}
 
 const ROWS: i64 = 200_000;
 
@@ -17,9 +29,8 @@ struct Line {
     text: String,
 }
 
-#[tokio::test]
-async fn two_hundred_thousand_rows_are_read_one_by_one() -> Result<()> {
-    let db = Bed::new().await?.db().await?;
+async fn two_hundred_thousand_rows_are_read_one_by_one(via: Via) -> Result<()> {
+    let db = Bed::new(via).await?.db().await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
     let all = sql!("SELECT n, repeat('x', 50) AS text FROM generate_series(1, {ROWS}) n");
@@ -42,9 +53,8 @@ async fn two_hundred_thousand_rows_are_read_one_by_one() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_reader_that_pauses_holds_the_server_back_instead_of_filling_the_memory() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_reader_that_pauses_holds_the_server_back_instead_of_filling_the_memory(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let mut session = db.session().await?;
     let mut rows = session
@@ -58,9 +68,8 @@ async fn a_reader_that_pauses_holds_the_server_back_instead_of_filling_the_memor
     Ok(())
 }
 
-#[tokio::test]
-async fn a_stream_dropped_in_the_middle_closes_its_connection() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_stream_dropped_in_the_middle_closes_its_connection(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
@@ -75,9 +84,8 @@ async fn a_stream_dropped_in_the_middle_closes_its_connection() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_stream_dropped_in_a_transaction_rolls_it_back() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_stream_dropped_in_a_transaction_rolls_it_back(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     tx.execute(insert("a")).await?;
@@ -91,9 +99,10 @@ async fn a_stream_dropped_in_a_transaction_rolls_it_back() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_error_in_the_middle_of_a_stream_is_its_last_item_and_the_session_is_usable() -> Result<()> {
-    let db = Bed::new().await?.db().await?;
+async fn an_error_in_the_middle_of_a_stream_is_its_last_item_and_the_session_is_usable(
+    via: Via,
+) -> Result<()> {
+    let db = Bed::new(via).await?.db().await?;
     let mut session = db.session().await?;
     let mut rows =
         session.fetch_stream::<i64>(sql!("SELECT 10 / (n - 3) FROM generate_series(1::int8, 9) n")).await?;
@@ -106,9 +115,8 @@ async fn an_error_in_the_middle_of_a_stream_is_its_last_item_and_the_session_is_
     Ok(())
 }
 
-#[tokio::test]
-async fn the_first_statement_of_a_transaction_may_be_a_stream() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn the_first_statement_of_a_transaction_may_be_a_stream(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     let returned: Vec<String> = tx

@@ -1,23 +1,65 @@
 //! What the tests stand on.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pgspan::{Database, Session, Settings, sql};
-use tests::{Cluster, Proxy};
+use pgspan::{Database, Pooler, Session, Settings, sql};
+use tests::{Cluster, PgBouncer, Proxy};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+/// Runs each test of a file straight to PostgreSQL, as `direct::…`, and those that a pooler can carry once more, as
+/// `pooled::…`: through PgBouncer in transaction mode.
+///
+/// What ends in a cancel request is not among these: PgBouncer 1.18, which Debian 12 has, ends itself when the client of
+/// such a request hangs up before it was passed on (pgbouncer#801), and with it all other tests' connections.
+macro_rules! ways {
+    (both: $($both:ident),*; $(direct: $($direct:ident),*;)?) => {
+        mod direct {
+            use crate::support::Via;
+            $(#[tokio::test] async fn $both() -> anyhow::Result<()> { super::$both(Via::Nothing).await })*
+            $($(#[tokio::test] async fn $direct() -> anyhow::Result<()> { super::$direct(Via::Nothing).await })*)?
+        }
+        mod pooled {
+            $(#[tokio::test] async fn $both() -> anyhow::Result<()> { crate::support::pooled(super::$both).await })*
+        }
+    };
+}
+
+/// What stands between the library and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Via {
+    Nothing,
+    /// In transaction mode, and `DATABASE_POOLER=transaction`.
+    PgBouncer,
+}
+
+pub(crate) async fn pooled(test: impl AsyncFnOnce(Via) -> Result<()>) -> Result<()> {
+    match PgBouncer::is_installed() {
+        true => test(Via::PgBouncer).await,
+        false => {
+            tests::skip("what goes through a transaction pooler needs the Debian package pgbouncer");
+            Ok(())
+        }
+    }
+}
 
 /// A database of one test's own, and a connection to it that has nothing to do with the library.
 pub(crate) struct Bed {
+    via: Via,
+    /// As the library gets it.
     pub(crate) url: String,
     pub(crate) other: Client,
 }
 
 /// Ends with the process; what it leaves on the disk goes with the next run's start.
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// The same. It gives its connections up soon, or those of all tests were more than the server takes.
+static BOUNCER: OnceCell<Option<PgBouncer>> = OnceCell::const_new();
 
 async fn server() -> Result<String> {
     if let Ok(url) = std::env::var("PGSPAN_TEST_DATABASE_URL") {
@@ -35,7 +77,7 @@ async fn client(url: &str) -> Result<Client> {
 
 impl Bed {
     /// An empty database.
-    pub(crate) async fn new() -> Result<Bed> {
+    pub(crate) async fn new(via: Via) -> Result<Bed> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let server = server().await?;
         let name = format!("library_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -44,14 +86,22 @@ impl Bed {
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         let (base, query) = server.split_once('?').unwrap_or((&server, ""));
         let (base, _) = base.rsplit_once('/').context("the URL names no database")?;
-        let url = format!("{base}/{name}?{query}");
-        let other = client(&url).await?;
-        Ok(Bed { url, other })
+        let direct = format!("{base}/{name}?{query}");
+        let other = client(&direct).await?;
+        let url = match via {
+            Via::Nothing => direct,
+            Via::PgBouncer => {
+                let start = || PgBouncer::before_with(&server, &[("server_idle_timeout", "5")]);
+                let bouncer = BOUNCER.get_or_try_init(start).await?;
+                bouncer.as_ref().context("PgBouncer is not installed")?.url(&name)
+            }
+        };
+        Ok(Bed { via, url, other })
     }
 
     /// A database with `students(name)`, where a name is there once at most.
-    pub(crate) async fn with_students() -> Result<Bed> {
-        let bed = Bed::new().await?;
+    pub(crate) async fn with_students(via: Via) -> Result<Bed> {
+        let bed = Bed::new(via).await?;
         bed.run("CREATE TABLE students(name text PRIMARY KEY)").await?;
         Ok(bed)
     }
@@ -68,17 +118,25 @@ impl Bed {
     }
 
     pub(crate) async fn db(&self) -> Result<Database> {
-        Ok(pgspan_server::connect(&self.url).await?)
+        self.db_with(|_| {}).await
     }
 
     pub(crate) async fn db_with(&self, change: impl FnOnce(&mut Settings)) -> Result<Database> {
-        through(&self.url, change).await
+        Ok(pgspan_server::connect_with(&self.url, self.settings(change)).await?)
+    }
+
+    pub(crate) fn settings(&self, change: impl FnOnce(&mut Settings)) -> Settings {
+        let mut settings = Settings::default();
+        settings.pooler = (self.via == Via::PgBouncer).then_some(Pooler::Transaction);
+        change(&mut settings);
+        settings
     }
 
     /// The library before a proxy, and the proxy.
     pub(crate) async fn behind_proxy(&self, change: impl FnOnce(&mut Settings)) -> Result<(Database, Proxy)> {
         let proxy = Proxy::before(&self.url).await?;
-        Ok((through(&proxy.url(&self.url), change).await?, proxy))
+        let db = pgspan_server::connect_with(&proxy.url(&self.url), self.settings(change)).await?;
+        Ok((db, proxy))
     }
 
     /// PostgreSQL's own view of a connection; `None` when it is gone.
@@ -105,7 +163,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Waits until no connection is at work or in a transaction.
+    /// Waits until no connection is at work or in a transaction. Behind a pooler nothing may be prepared on any then.
     pub(crate) async fn is_at_rest(&self) -> Result<()> {
         let busy = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                     AND backend_type = 'client backend' AND state <> 'idle'";
@@ -117,14 +175,36 @@ impl Bed {
             );
             sleep(Duration::from_millis(10)).await;
         }
+        match self.via {
+            Via::Nothing => Ok(()),
+            Via::PgBouncer => self.has_nothing_prepared().await,
+        }
+    }
+
+    /// Looks at all connections of the pooler, each held by a transaction until all were looked at.
+    async fn has_nothing_prepared(&self) -> Result<()> {
+        let connections = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database() \
+                           AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        let connections = self.other.query(connections, &[]).await?;
+        let mut unseen: BTreeSet<String> = connections.iter().map(|row| row.get(0)).collect();
+        let mut held = Vec::new();
+        for _ in connections {
+            let client = client(&self.url).await?;
+            client.batch_execute("BEGIN").await?;
+            let look = "SELECT pg_backend_pid(), string_agg(statement, '; ') FROM pg_prepared_statements";
+            for message in client.simple_query(look).await? {
+                let SimpleQueryMessage::Row(row) = message else { continue };
+                ensure!(row.get(1).is_none(), "prepared and left behind: {:?}", row.get(1));
+                unseen.remove(row.get(0).unwrap_or_default());
+            }
+            held.push(client);
+        }
+        ensure!(unseen.is_empty(), "the pooler did not give the connections {unseen:?}");
+        for client in held {
+            client.batch_execute("COMMIT").await?;
+        }
         Ok(())
     }
-}
-
-pub(crate) async fn through(url: &str, change: impl FnOnce(&mut Settings)) -> Result<Database> {
-    let mut settings = Settings::default();
-    change(&mut settings);
-    Ok(pgspan_server::connect_with(url, settings).await?)
 }
 
 /// Which process of the server a session has.

@@ -3,13 +3,42 @@
 use anyhow::{Context, Result};
 use pgspan::{Isolation, Kind, TransactionOptions, sql};
 
-use crate::support::{Bed, code, insert, next_pid, pid};
+use crate::support::{Bed, Via, code, insert, next_pid, pid};
+
+ways! {
+    both:
+    a_transaction_is_open_from_its_first_statement_to_its_commit,
+    a_transaction_without_a_statement_sends_nothing,
+    rows_are_visible_to_others_after_the_commit_and_not_before,
+    an_error_that_leaves_the_block_is_seen_outside_and_nothing_is_stored,
+    ones_own_error_is_seen_when_the_backend_was_terminated_too,
+    a_statement_after_the_block_runs_in_autocommit,
+    a_dropped_transaction_is_rolled_back_before_the_sessions_next_statement,
+    nested_blocks_that_all_succeed_are_all_stored,
+    nothing_is_stored_when_the_outer_fails_after_the_inner_succeeded,
+    an_inner_error_that_the_outer_handles_costs_the_inner_alone,
+    three_levels_are_stored,
+    a_savepoints_name_is_just_a_name,
+    one_savepoint_name_three_times_is_three_savepoints,
+    rolling_back_the_middle_of_three_savepoints_of_one_name_leaves_nothing_of_its_name,
+    a_dry_run_is_no_error_and_stores_nothing,
+    an_error_inside_a_dry_run_is_seen,
+    an_explicit_rollback_stores_nothing_and_the_outer_goes_on,
+    a_savepoint_in_a_failed_transaction_fails_and_the_session_is_usable_after_it,
+    options_hold_for_their_transaction_alone,
+    a_write_in_a_read_only_transaction_is_refused_by_the_server,
+    a_batch_in_a_transaction_is_part_of_it,
+    the_id_that_was_asked_for_is_postgresqls;
+    // start-up options, which a pooler refuses, and a connection that is lost between statements, which it replaces
+    direct:
+    options_that_are_not_set_are_the_servers,
+    a_statement_on_a_closed_connection_is_an_error_and_the_session_is_not_recycled;
+}
 
 const NONE: [&str; 0] = [];
 
-#[tokio::test]
-async fn a_transaction_is_open_from_its_first_statement_to_its_commit() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_transaction_is_open_from_its_first_statement_to_its_commit(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let pid = pid(&mut session).await?;
     let mut tx = session.transaction();
@@ -21,9 +50,8 @@ async fn a_transaction_is_open_from_its_first_statement_to_its_commit() -> Resul
     Ok(())
 }
 
-#[tokio::test]
-async fn a_transaction_without_a_statement_sends_nothing() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn a_transaction_without_a_statement_sends_nothing(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let (db, proxy) = bed.behind_proxy(|_| {}).await?;
     let mut session = db.session().await?;
     pid(&mut session).await?;
@@ -39,9 +67,8 @@ async fn a_transaction_without_a_statement_sends_nothing() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn rows_are_visible_to_others_after_the_commit_and_not_before() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn rows_are_visible_to_others_after_the_commit_and_not_before(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     assert_eq!(tx.execute(insert("a")).await?, 1);
@@ -62,9 +89,8 @@ async fn fails_itself(session: &mut pgspan::Session) -> Result<(), Own> {
     tx.commit().await.map_err(|_| Own)
 }
 
-#[tokio::test]
-async fn an_error_that_leaves_the_block_is_seen_outside_and_nothing_is_stored() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_error_that_leaves_the_block_is_seen_outside_and_nothing_is_stored(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
@@ -77,9 +103,8 @@ async fn an_error_that_leaves_the_block_is_seen_outside_and_nothing_is_stored() 
     Ok(())
 }
 
-#[tokio::test]
-async fn ones_own_error_is_seen_when_the_backend_was_terminated_too() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn ones_own_error_is_seen_when_the_backend_was_terminated_too(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let pid = pid(&mut session).await?;
@@ -97,9 +122,8 @@ async fn ones_own_error_is_seen_when_the_backend_was_terminated_too() -> Result<
     Ok(())
 }
 
-#[tokio::test]
-async fn a_statement_after_the_block_runs_in_autocommit() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_statement_after_the_block_runs_in_autocommit(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     for rolled_back in [false, true] {
         let mut tx = session.transaction();
@@ -115,9 +139,8 @@ async fn a_statement_after_the_block_runs_in_autocommit() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_dropped_transaction_is_rolled_back_before_the_sessions_next_statement() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_dropped_transaction_is_rolled_back_before_the_sessions_next_statement(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     tx.execute(insert("a")).await?;
@@ -129,9 +152,8 @@ async fn a_dropped_transaction_is_rolled_back_before_the_sessions_next_statement
     Ok(())
 }
 
-#[tokio::test]
-async fn nested_blocks_that_all_succeed_are_all_stored() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn nested_blocks_that_all_succeed_are_all_stored(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut outer = session.transaction();
     outer.execute(insert("outer-before")).await?;
@@ -144,9 +166,8 @@ async fn nested_blocks_that_all_succeed_are_all_stored() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn nothing_is_stored_when_the_outer_fails_after_the_inner_succeeded() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn nothing_is_stored_when_the_outer_fails_after_the_inner_succeeded(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut outer = session.transaction();
     let mut inner = outer.transaction();
@@ -159,10 +180,9 @@ async fn nothing_is_stored_when_the_outer_fails_after_the_inner_succeeded() -> R
     Ok(())
 }
 
-#[tokio::test]
-async fn an_inner_error_that_the_outer_handles_costs_the_inner_alone() -> Result<()> {
+async fn an_inner_error_that_the_outer_handles_costs_the_inner_alone(via: Via) -> Result<()> {
     for end in ["drop", "rollback", "commit"] {
-        let bed = Bed::with_students().await?;
+        let bed = Bed::with_students(via).await?;
         let mut session = bed.db().await?.session().await?;
         let mut outer = session.transaction();
         outer.execute(insert("outer-before")).await?;
@@ -181,9 +201,8 @@ async fn an_inner_error_that_the_outer_handles_costs_the_inner_alone() -> Result
     Ok(())
 }
 
-#[tokio::test]
-async fn three_levels_are_stored() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn three_levels_are_stored(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut one = session.transaction();
     let mut two = one.transaction();
@@ -198,9 +217,8 @@ async fn three_levels_are_stored() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_savepoints_name_is_just_a_name() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_savepoints_name_is_just_a_name(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     for name in ["s-1", "s1; drop table students", "a\"b", "a'b", "SELECT", "", "😀", "{a}", "a\0b"] {
@@ -224,9 +242,8 @@ async fn a_savepoints_name_is_just_a_name() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn one_savepoint_name_three_times_is_three_savepoints() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn one_savepoint_name_three_times_is_three_savepoints(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     for name in ["a", "b", "c"] {
@@ -239,11 +256,12 @@ async fn one_savepoint_name_three_times_is_three_savepoints() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn rolling_back_the_middle_of_three_savepoints_of_one_name_leaves_nothing_of_its_name() -> Result<()> {
+async fn rolling_back_the_middle_of_three_savepoints_of_one_name_leaves_nothing_of_its_name(
+    via: Via,
+) -> Result<()> {
     for explicit in [true, false] {
         for keep_first in [true, false] {
-            let bed = Bed::with_students().await?;
+            let bed = Bed::with_students(via).await?;
             let mut session = bed.db().await?.session().await?;
             let mut tx = session.transaction();
             let mut first = tx.savepoint("same");
@@ -273,9 +291,8 @@ async fn rolling_back_the_middle_of_three_savepoints_of_one_name_leaves_nothing_
     Ok(())
 }
 
-#[tokio::test]
-async fn a_dry_run_is_no_error_and_stores_nothing() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_dry_run_is_no_error_and_stores_nothing(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction_with(TransactionOptions::new().force_rollback());
     tx.execute(insert("a")).await?;
@@ -285,9 +302,8 @@ async fn a_dry_run_is_no_error_and_stores_nothing() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_error_inside_a_dry_run_is_seen() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_error_inside_a_dry_run_is_seen(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction_with(TransactionOptions::new().force_rollback());
     tx.execute(insert("a")).await?;
@@ -297,9 +313,8 @@ async fn an_error_inside_a_dry_run_is_seen() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_explicit_rollback_stores_nothing_and_the_outer_goes_on() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn an_explicit_rollback_stores_nothing_and_the_outer_goes_on(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut outer = session.transaction();
     outer.execute(insert("outer")).await?;
@@ -315,10 +330,11 @@ async fn an_explicit_rollback_stores_nothing_and_the_outer_goes_on() -> Result<(
     Ok(())
 }
 
-#[tokio::test]
-async fn a_savepoint_in_a_failed_transaction_fails_and_the_session_is_usable_after_it() -> Result<()> {
+async fn a_savepoint_in_a_failed_transaction_fails_and_the_session_is_usable_after_it(
+    via: Via,
+) -> Result<()> {
     for end in ["drop", "rollback", "commit"] {
-        let bed = Bed::with_students().await?;
+        let bed = Bed::with_students(via).await?;
         let mut session = bed.db().await?.session().await?;
         let before = pid(&mut session).await?;
         let mut tx = session.transaction();
@@ -337,9 +353,8 @@ async fn a_savepoint_in_a_failed_transaction_fails_and_the_session_is_usable_aft
     Ok(())
 }
 
-#[tokio::test]
-async fn options_hold_for_their_transaction_alone() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn options_hold_for_their_transaction_alone(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let mut session = bed.db().await?.session().await?;
     let seen = sql!(
         "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),
@@ -366,9 +381,8 @@ async fn options_hold_for_their_transaction_alone() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn options_that_are_not_set_are_the_servers() -> Result<()> {
-    let bed = Bed::new().await?;
+async fn options_that_are_not_set_are_the_servers(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
     let url = format!(
         "{}&options=-c%20default_transaction_isolation%3Dserializable%20-c%20default_transaction_read_only%3Don",
         bed.url
@@ -389,9 +403,8 @@ async fn options_that_are_not_set_are_the_servers() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_write_in_a_read_only_transaction_is_refused_by_the_server() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_write_in_a_read_only_transaction_is_refused_by_the_server(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction_with(TransactionOptions::new().read_only(true));
     assert_eq!(code(&tx.execute(insert("a")).await), Some("25006"));
@@ -401,9 +414,10 @@ async fn a_write_in_a_read_only_transaction_is_refused_by_the_server() -> Result
     Ok(())
 }
 
-#[tokio::test]
-async fn a_statement_on_a_closed_connection_is_an_error_and_the_session_is_not_recycled() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_statement_on_a_closed_connection_is_an_error_and_the_session_is_not_recycled(
+    via: Via,
+) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let pid = pid(&mut session).await?;
@@ -421,9 +435,8 @@ async fn a_statement_on_a_closed_connection_is_an_error_and_the_session_is_not_r
     Ok(())
 }
 
-#[tokio::test]
-async fn a_batch_in_a_transaction_is_part_of_it() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_batch_in_a_transaction_is_part_of_it(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let mut tx = session.transaction();
     let mut results = tx.batch([insert("a"), sql!("SELECT count(*) FROM students"), insert("b")]).await?;
@@ -437,9 +450,8 @@ async fn a_batch_in_a_transaction_is_part_of_it() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn the_id_that_was_asked_for_is_postgresqls() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn the_id_that_was_asked_for_is_postgresqls(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
     let mut session = db.session().await?;
     let mut tx = session.transaction_with(TransactionOptions::new().with_id());

@@ -7,7 +7,17 @@ use anyhow::{Context, Result};
 use pgspan::{FromRow, Json, Kind, Param, Session, Sql, sql};
 use serde::{Deserialize, Serialize};
 
-use crate::support::Bed;
+use crate::support::{Bed, Via};
+
+ways! {
+    both:
+    numbers_texts_and_bytes_come_back_as_they_were_sent,
+    uuids_addresses_and_times_come_back_as_they_were_sent,
+    documents_come_back_as_they_were_sent,
+    arrays_and_options_come_back_as_they_were_sent,
+    a_numeric_travels_as_text,
+    a_parameter_of_the_wrong_type_is_an_error_and_the_session_is_usable;
+}
 
 /// The value comes back as it was sent.
 async fn same<T: Param + FromRow + PartialEq + std::fmt::Debug>(
@@ -20,13 +30,12 @@ async fn same<T: Param + FromRow + PartialEq + std::fmt::Debug>(
     Ok(())
 }
 
-async fn session() -> Result<Session> {
-    Ok(Bed::new().await?.db().await?.session().await?)
+async fn session(via: Via) -> Result<Session> {
+    Ok(Bed::new(via).await?.db().await?.session().await?)
 }
 
-#[tokio::test]
-async fn numbers_texts_and_bytes_come_back_as_they_were_sent() -> Result<()> {
-    let s = &mut session().await?;
+async fn numbers_texts_and_bytes_come_back_as_they_were_sent(via: Via) -> Result<()> {
+    let s = &mut session(via).await?;
     for value in [true, false] {
         same(s, value).await?;
     }
@@ -58,9 +67,8 @@ async fn numbers_texts_and_bytes_come_back_as_they_were_sent() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn uuids_addresses_and_times_come_back_as_they_were_sent() -> Result<()> {
-    let s = &mut session().await?;
+async fn uuids_addresses_and_times_come_back_as_they_were_sent(via: Via) -> Result<()> {
+    let s = &mut session(via).await?;
     same(s, uuid::Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_9abc_def0)).await?;
     for value in ["127.0.0.1", "::1", "2001:db8::ff00:42:8329"] {
         same(s, value.parse::<IpAddr>()?).await?;
@@ -82,9 +90,8 @@ struct Profile {
     score: Option<f64>,
 }
 
-#[tokio::test]
-async fn documents_come_back_as_they_were_sent() -> Result<()> {
-    let s = &mut session().await?;
+async fn documents_come_back_as_they_were_sent(via: Via) -> Result<()> {
+    let s = &mut session(via).await?;
     same(s, serde_json::json!({"a": [1, null, {"b": "{c}"}], "big": 9_007_199_254_740_993_i64})).await?;
     let profile = Json(Profile { tags: vec!["x".into()], score: None });
     let back: Json<Profile> = s.fetch_one(sql!("SELECT {profile}")).await?;
@@ -99,9 +106,8 @@ async fn documents_come_back_as_they_were_sent() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn arrays_and_options_come_back_as_they_were_sent() -> Result<()> {
-    let s = &mut session().await?;
+async fn arrays_and_options_come_back_as_they_were_sent(via: Via) -> Result<()> {
+    let s = &mut session(via).await?;
     same(s, Vec::<i64>::new()).await?;
     same(s, vec![1_i64, -1, i64::MAX]).await?;
     same(s, vec![Some("a".to_owned()), None, Some("{,\"\\".to_owned())]).await?;
@@ -121,9 +127,8 @@ async fn arrays_and_options_come_back_as_they_were_sent() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_numeric_travels_as_text() -> Result<()> {
-    let s = &mut session().await?;
+async fn a_numeric_travels_as_text(via: Via) -> Result<()> {
+    let s = &mut session(via).await?;
     let price = "12345678901234567890.123456789";
     let double: String = s.fetch_one(sql!("SELECT ({price}::text::numeric * 2)::text")).await?;
     assert_eq!(double, "24691357802469135780.246913578");
@@ -136,9 +141,8 @@ async fn a_numeric_travels_as_text() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_parameter_of_the_wrong_type_is_an_error_and_the_session_is_usable() -> Result<()> {
-    let bed = Bed::with_students().await?;
+async fn a_parameter_of_the_wrong_type_is_an_error_and_the_session_is_usable(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
     let mut session = bed.db().await?.session().await?;
     let number = 5_i64;
     let error = session.execute(sql!("SELECT 1 WHERE {number}")).await.err().context("it fits")?;
