@@ -1,5 +1,6 @@
 //! How connections are opened, checked and let go: deadpool's side of the driver.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) struct Opener {
     postgres: deadpool_postgres::Manager,
     dialler: Dialler,
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     settings: PoolSettings,
     /// Connections that were last used no later than this are not trusted: one of them did not answer its check.
     suspect: Mutex<Option<Instant>>,
@@ -43,6 +44,22 @@ pub(crate) struct Pooled {
     expires: Instant,
 }
 
+tokio::task_local! {
+    /// A connection that was opened beside the pool, for the pool to take as its next new one.
+    pub(crate) static HANDED_OVER: Cell<Option<Pooled>>;
+}
+
+/// Whether this task has one that the pool has not taken yet.
+pub(crate) fn has_one_to_hand_over() -> bool {
+    let has = |cell: &Cell<Option<Pooled>>| {
+        let pooled = cell.take();
+        let has = pooled.is_some();
+        cell.set(pooled);
+        has
+    };
+    HANDED_OVER.try_with(has).unwrap_or(false)
+}
+
 impl Opener {
     pub(crate) fn new(dialler: Dialler, settings: PoolSettings) -> Opener {
         // `Fast`: a connection that is given back is clean by the rule of return
@@ -57,6 +74,17 @@ impl Opener {
             suspect: Mutex::default(),
             counters: Arc::default(),
         }
+    }
+
+    /// A connection for the pool.
+    pub(crate) async fn open(&self) -> Result<Pooled> {
+        let client = self.patiently(self.postgres.create()).await?;
+        self.counters.opened.add();
+        let now = Instant::now();
+        let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
+        let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
+        let prepared = Prepared::default();
+        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + lifetime })
     }
 
     /// A connection outside the pool.
@@ -95,7 +123,6 @@ impl Opener {
             }
             Err(_) => Error::unavailable(format!("could not connect within {} ms", limit.as_millis())),
         };
-        self.counters.failed.add();
         attempt.failed(&error);
         Err(error)
     }
@@ -130,16 +157,16 @@ impl Manager for Opener {
 
     async fn create(&self) -> Result<Pooled> {
         Acquire::enter(Step::Open);
-        let client = self.patiently(self.postgres.create()).await?;
-        self.counters.opened.add();
-        let now = Instant::now();
-        let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
-        let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
-        let prepared = Prepared::default();
-        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + lifetime })
+        match HANDED_OVER.try_with(Cell::take) {
+            Ok(Some(opened)) => Ok(opened),
+            _ => self.open().await,
+        }
     }
 
     async fn recycle(&self, pooled: &mut Pooled, metrics: &Metrics) -> RecycleResult<Error> {
+        if has_one_to_hand_over() {
+            return Ok(()); // nobody is going to use this one now
+        }
         Acquire::enter(Step::Check);
         self.check(pooled).await.map_err(|reason| {
             tracing::debug!(reason, "a pooled connection is closed");
