@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::random::fraction;
+use crate::statistics::Counter;
 
 /// 100 ms, doubled up to 1 s, ±10 %: a server that comes back is used within about a second, and is not stormed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -16,7 +17,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const IN_VAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(crate) struct Backoff(Mutex<State>);
+pub(crate) struct Backoff {
+    state: Mutex<State>,
+    /// Attempts that failed or were given up.
+    pub(crate) failures: Counter,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -65,7 +70,7 @@ impl Backoff {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // whole between any two statements
+        self.state.lock().unwrap_or_else(PoisonError::into_inner) // whole between any two statements
     }
 }
 
@@ -86,6 +91,7 @@ impl Attempt<'_> {
 
     pub(crate) fn failed(mut self, reason: &dyn Display) {
         self.judged = true;
+        self.backoff.failures.add();
         self.backoff.failed(self.step, reason);
     }
 }
@@ -93,7 +99,11 @@ impl Attempt<'_> {
 /// A caller whose own deadline came first.
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if !self.judged && self.started.elapsed() >= IN_VAIN {
+        if self.judged {
+            return;
+        }
+        self.backoff.failures.add();
+        if self.started.elapsed() >= IN_VAIN {
             self.backoff.failed(self.step, &"no answer in time");
         }
     }

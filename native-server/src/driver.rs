@@ -1,5 +1,6 @@
 //! The driver: deadpool-postgres behind pgspan's port, with one deadline over everything and a bound on who waits.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use crate::dialler::Dialler;
-use crate::opener::Opener;
+use crate::opener::{HANDED_OVER, Opener, has_one_to_hand_over};
 use crate::pool::PoolSettings;
 use crate::queue::{ACQUIRE, Acquire, Place, Step};
 use crate::statistics::PoolStatistics;
@@ -92,7 +93,7 @@ impl Driver {
             refused: counters.refused.get(),
             opened: counters.opened.get(),
             dialled: counters.dialled.get(),
-            failed: counters.failed.get(),
+            failed: self.pool.manager().backoff.failures.get(),
             lost: counters.lost.get(),
             discarded: counters.discarded.get(),
         }
@@ -158,13 +159,25 @@ impl Driver {
     }
 }
 
-/// Opens connections until there are so many; those that nobody uses are held meanwhile, so that none is taken for a new one.
+/// Opens connections until there are so many. Each is opened beside the pool, so that callers have the idle ones meanwhile,
+/// and then handed over: deadpool takes a new one only where none is idle, so those are held for that moment, in which nothing
+/// is waited for.
 async fn warm(pool: &Pool<Opener>, least: usize) {
-    let mut held = Vec::new();
     while pool.status().size < least {
-        match pool.timeout_get(&AT_ONCE).await {
-            Ok(object) => held.push(object),
-            Err(_) => return, // the log says why, and the next round tries again
+        let Ok(opened) = pool.manager().open().await else { return }; // the log says why, and the next round tries again
+        let handing_over = HANDED_OVER.scope(Cell::new(Some(opened)), async {
+            let mut held = Vec::new();
+            while has_one_to_hand_over() {
+                match pool.timeout_get(&AT_ONCE).await {
+                    Ok(object) => held.push(object),
+                    Err(_) => return false, // others opened theirs meanwhile, or the pool was closed
+                }
+            }
+            while held.pop().is_some() {} // so that the one used last is taken next, as before
+            true
+        });
+        if !handing_over.await {
+            return;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! | | |
 //! | --- | --- |
 //! | `pgspan_http_requests_total{method,path,status}` | requests answered; `path` is the route, never what the caller wrote |
+//! | `pgspan_http_requests_in_flight` | requests that are not answered yet |
 //! | `pgspan_http_request_duration_seconds{path}` | how long that took, a histogram |
 //! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
 //! | `pgspan_database_…` | the members of [`Statistics`](pgspan::Statistics); `pgspan_database_sqlstates_total{class}` is the number of PostgreSQL's errors of a class |
@@ -29,7 +30,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -43,6 +44,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     requests: Family<Answered, Counter>,
+    in_flight: Gauge,
     durations: Family<Route, Histogram, fn() -> Histogram>,
 }
 
@@ -70,13 +72,14 @@ impl Metrics {
     /// The metrics of what is answered from this database over this driver.
     pub fn new(db: &Database, driver: &Driver) -> Metrics {
         let mut registry = Registry::with_prefix("pgspan");
-        let requests = Family::default();
+        let (requests, in_flight) = (Family::default(), Gauge::default());
         let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register("http_requests_in_flight", "Requests that are not answered yet", in_flight.clone());
         let text = "Seconds from the end of a request's headers to its answer";
         registry.register("http_request_duration_seconds", text, durations.clone());
         registry.register_collector(Box::new(Source { db: db.clone(), driver: driver.clone() }));
-        Metrics(Arc::new(Inner { registry, requests, durations }))
+        Metrics(Arc::new(Inner { registry, requests, in_flight, durations }))
     }
 
     /// A router that serves them at `/metrics`, for a listener of its own.
@@ -111,6 +114,7 @@ pub(crate) struct Measured {
 
 impl Measured {
     pub(crate) fn begin(metrics: Metrics, request: &Request) -> Measured {
+        metrics.0.in_flight.inc();
         Measured { metrics, method: known(request.method()), started: Instant::now() }
     }
 
@@ -120,6 +124,13 @@ impl Measured {
         let status = response.status().as_u16();
         durations.get_or_create(&route).observe(self.started.elapsed().as_secs_f64());
         requests.get_or_create(&Answered { method: self.method, path: route.path, status }).inc();
+    }
+}
+
+/// Answered, or never to be.
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.metrics.0.in_flight.dec();
     }
 }
 
@@ -178,7 +189,7 @@ impl Collector for Source {
             ("pool_connections_most", "Connections there may be", pool.most),
             ("pool_connections", "Connections there are", pool.size),
             ("pool_connections_idle", "Connections nobody uses", pool.idle),
-            ("pool_connections_in_use", "Connections someone uses, checks or opens", pool.in_use),
+            ("pool_connections_in_use", "Connections someone uses or checks", pool.in_use),
             ("pool_waiting", "Callers that wait for a connection", pool.waiting),
         ] {
             let gauge = ConstGauge::new(number(value));
@@ -190,7 +201,7 @@ impl Collector for Source {
             ("pool_refused", "Callers refused because the queue was full", pool.refused),
             ("pool_opened", "Connections opened for the pool", pool.opened),
             ("pool_dialled", "Connections opened beside the pool", pool.dialled),
-            ("pool_failed", "Attempts to connect that failed", pool.failed),
+            ("pool_failed", "Attempts to connect that failed or were given up", pool.failed),
             ("pool_lost", "Connections that the server or the network ended", pool.lost),
             ("pool_discarded", "Connections ended as no other session may have them", pool.discarded),
             ("database_round_trips", "Times anyone waited for PostgreSQL's answer", database.round_trips),

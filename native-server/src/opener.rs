@@ -1,5 +1,6 @@
 //! How connections are opened, checked and let go: deadpool's side of the driver.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 /// Opens connections for the pool and beside it.
 pub(crate) struct Opener {
     dialler: Dialler,
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     settings: PoolSettings,
     /// Connections that were last used no later than this are not trusted: one of them did not answer its check.
     suspect: Mutex<Option<Instant>>,
@@ -41,6 +42,22 @@ pub(crate) struct Pooled {
     expires: Instant,
 }
 
+tokio::task_local! {
+    /// A connection that was opened beside the pool, for the pool to take as its next new one.
+    pub(crate) static HANDED_OVER: Cell<Option<Pooled>>;
+}
+
+/// Whether this task has one that the pool has not taken yet.
+pub(crate) fn has_one_to_hand_over() -> bool {
+    let has = |cell: &Cell<Option<Pooled>>| {
+        let pooled = cell.take();
+        let has = pooled.is_some();
+        cell.set(pooled);
+        has
+    };
+    HANDED_OVER.try_with(has).unwrap_or(false)
+}
+
 impl Opener {
     pub(crate) fn new(dialler: Dialler, settings: PoolSettings) -> Opener {
         Opener {
@@ -52,9 +69,20 @@ impl Opener {
         }
     }
 
+    /// A connection for the pool.
+    pub(crate) async fn open(&self) -> Result<Pooled> {
+        let opened = self.patiently().await?;
+        let client = ClientWrapper::new(opened.client, opened.task);
+        self.counters.opened.add();
+        let now = Instant::now();
+        let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
+        let prepared = Prepared::default();
+        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + self.lifetime() })
+    }
+
     /// A connection outside the pool.
     pub(crate) async fn dial(&self) -> Result<Dialled> {
-        let opened = self.open().await?;
+        let opened = self.patiently().await?;
         self.counters.dialled.add();
         let mut dialled = Dialled::new(opened.client, opened.notifications);
         dialled.lifetime = Some(self.lifetime());
@@ -82,15 +110,12 @@ impl Opener {
     }
 
     /// Waits for its turn after failed attempts, and for the connection no longer than the connect timeout.
-    async fn open(&self) -> Result<Opened> {
+    async fn patiently(&self) -> Result<Opened> {
         let attempt = self.backoff.attempt().await;
         let opened = self.dialler.open(self.settings.connect_timeout).await;
         match &opened {
             Ok(_) => attempt.succeeded(),
-            Err(error) => {
-                self.counters.failed.add();
-                attempt.failed(error);
-            }
+            Err(error) => attempt.failed(error),
         }
         opened
     }
@@ -125,16 +150,16 @@ impl Manager for Opener {
 
     async fn create(&self) -> Result<Pooled> {
         Acquire::enter(Step::Open);
-        let opened = self.open().await?;
-        let client = ClientWrapper::new(opened.client, opened.task);
-        self.counters.opened.add();
-        let now = Instant::now();
-        let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
-        let prepared = Prepared::default();
-        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + self.lifetime() })
+        match HANDED_OVER.try_with(Cell::take) {
+            Ok(Some(opened)) => Ok(opened),
+            _ => self.open().await,
+        }
     }
 
     async fn recycle(&self, pooled: &mut Pooled, _: &Metrics) -> RecycleResult<Error> {
+        if has_one_to_hand_over() {
+            return Ok(()); // nobody is going to use this one now
+        }
         Acquire::enter(Step::Check);
         self.check(pooled).await.map_err(|reason| {
             tracing::debug!(reason, "a pooled connection is closed");

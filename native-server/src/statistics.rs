@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct PoolStatistics {
     /// Connections there may be ([`PoolSettings::size`](crate::PoolSettings::size)).
     pub most: usize,
-    /// Connections there are, those that are being opened included.
+    /// Connections there are; one that is being opened is not among them.
     pub size: usize,
     /// Of them, those that nobody uses.
     pub idle: usize,
-    /// Of them, those that someone uses, checks or opens.
+    /// Of them, those that someone uses or checks.
     pub in_use: usize,
     /// Callers that wait for a connection to become free.
     pub waiting: usize,
@@ -42,7 +42,6 @@ pub(crate) struct Counters {
     pub(crate) refused: Counter,
     pub(crate) opened: Counter,
     pub(crate) dialled: Counter,
-    pub(crate) failed: Counter,
     pub(crate) lost: Counter,
     pub(crate) discarded: Counter,
 }

@@ -1,9 +1,11 @@
 //! Where the server listens: on a TCP port, or on a unix socket.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +22,18 @@ use tokio::time::sleep;
 pub enum Address {
     /// An address and a port.
     Tcp(SocketAddr),
-    /// The path of a socket. Who may connect is up to the folder it is in.
+    /// The path of a socket. Who may connect is up to the folder it is in: the socket itself is open to all (0666).
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Listens there. A socket's file that a process left behind when it was killed is replaced.
+    /// Listens there. A socket's file that a process left behind when it was killed is replaced, and nothing else is.
+    ///
+    /// Between the moment a unix socket exists and the one it is open to all, those whom the umask excludes are refused.
     ///
     /// # Errors
     ///
-    /// As the system says; a socket that someone listens on is in use.
+    /// As the system says; a socket that someone listens on is in use, and a file that is no socket is in the way.
     ///
     /// # Cancel safety
     ///
@@ -38,16 +42,37 @@ impl Address {
         match self {
             Address::Tcp(address) => TcpListener::bind(address).await.map(Listener::from),
             Address::Unix(path) => {
-                match UnixStream::connect(path).await {
-                    Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        std::fs::remove_file(path)?
-                    }
-                    Err(_) => {}
-                }
-                UnixListener::bind(path).map(|listener| Listener(Kind::Unix(listener, Some(path.clone()))))
+                make_way(path).await?;
+                let listener = UnixListener::bind(path)?;
+                let listener = Listener(Kind::Unix(listener, Some(path.clone())));
+                std::fs::set_permissions(path, Permissions::from_mode(OPEN_TO_ALL))?;
+                Ok(listener)
             }
         }
+    }
+}
+
+/// Whatever the umask: the folder decides.
+const OPEN_TO_ALL: u32 = 0o666;
+
+/// Removes the file of a socket that nobody listens on.
+async fn make_way(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        // connecting to it would be refused too
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket has this path",
+            ));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use pgspan::{Kind, Sql, sql};
-use tests::Cluster;
+use tests::{Cluster, Proxy};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
@@ -442,6 +442,51 @@ async fn so_many_connections_as_are_to_be_warm_are_kept_and_replaced() -> Result
     sleep(Duration::from_millis(500)).await;
     settled("the lost ones are not replaced").await?;
     assert!(driver.statistics().opened >= 9 && driver.statistics().lost >= 3, "{:?}", driver.statistics());
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_a_connection_is_opened_to_be_warm_callers_have_those_that_are() -> Result<()> {
+    let bed = Bed::new("warm outage").await?;
+    let proxy = Proxy::before(&bed.url()).await?;
+    let (db, driver) = driver(&proxy.url(&bed.url()), 3000, |pool| {
+        (pool.size, pool.min_idle, pool.idle_timeout) = (4, 3, Duration::from_millis(400));
+    })?;
+    let mut session = db.session().await?;
+    let lost = pid(&mut session).await?;
+    drop(session);
+    while driver.statistics().size < 3 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    proxy.refuse().await; // what is open goes on
+    bed.admin().await?.execute("SELECT pg_terminate_backend($1)", &[&lost]).await?;
+    bed.gone(lost).await?;
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        let started = Instant::now();
+        pid(&mut db.session().await?).await?;
+        let waited = started.elapsed();
+        assert!(waited < Duration::from_millis(80), "{waited:?}: {:?}", driver.statistics());
+        sleep(Duration::from_millis(10)).await;
+    }
+    let statistics = driver.statistics();
+    assert!(statistics.failed >= 2 && statistics.size == 2, "{statistics:?}");
+    proxy.pass().await;
+    while driver.statistics().size < 3 {
+        ensure!(end.elapsed() < Duration::from_secs(5), "it is not replaced: {:?}", driver.statistics());
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn attempts_that_their_callers_gave_up_are_counted_as_failed() -> Result<()> {
+    let deaf = TcpListener::bind("127.0.0.1:0").await?;
+    let (db, driver) = driver(&format!("postgres://u@{}/d", deaf.local_addr()?), 200, |_| {})?;
+    assert!(db.session().await.is_err());
+    assert!(db.execute(sql!("SELECT 1")).await.is_err());
+    let statistics = driver.statistics();
+    assert_eq!((statistics.failed, statistics.size, statistics.in_use), (2, 0, 0), "{statistics:?}");
     Ok(())
 }
 

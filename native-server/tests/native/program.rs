@@ -302,6 +302,7 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
         "pgspan_http_requests_total{method=\"GET\",path=\"/add\",status=\"422\"} 1",
         "pgspan_http_requests_total{method=\"GET\",path=\"-\",status=\"404\"} 2",
         "pgspan_http_request_duration_seconds_count{path=\"/add\"} 2",
+        "pgspan_http_requests_in_flight 0",
         "pgspan_pool_connections_most 8",
         "pgspan_pool_waiting 0",
         "pgspan_pool_timeouts_total 0",

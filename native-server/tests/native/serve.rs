@@ -1,5 +1,6 @@
 //! The HTTP server around any router.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -270,6 +271,8 @@ async fn a_unix_socket_is_served_and_replaced_when_its_owner_was_killed() -> Res
     let address: Address = format!("unix:{}", path.display()).parse()?;
     let listener = address.listen().await?;
     assert!(address.listen().await.is_err(), "someone listens there already");
+    let mode = std::fs::metadata(&path)?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o666, "who may connect is up to the folder");
     let router = Router::new().route("/", get(async || "here"));
     let (stop, stopped) = oneshot::channel::<()>();
     let mut options = Options::default();
@@ -284,6 +287,18 @@ async fn a_unix_socket_is_served_and_replaced_when_its_owner_was_killed() -> Res
     assert_eq!(end.await?, Ok(()));
     assert!(!path.exists());
     assert!("unix:relative".parse::<Address>().is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_never_removed_for_one() -> Result<()> {
+    let path = std::env::temp_dir().join(format!("pgspan-no-socket-{}", std::process::id()));
+    std::fs::write(&path, "precious")?;
+    let address: Address = format!("unix:{}", path.display()).parse()?;
+    let refused = address.listen().await.err().context("it listens on a file")?;
+    assert_eq!(std::fs::read_to_string(&path)?, "precious");
+    assert_eq!(refused.to_string(), "a file that is no socket has this path");
+    std::fs::remove_file(&path)?;
     Ok(())
 }
 
