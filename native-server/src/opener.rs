@@ -81,7 +81,7 @@ impl Opener {
         let client = self.patiently(self.postgres.create()).await?;
         self.counters.opened.add();
         let now = Instant::now();
-        let lifetime = self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction());
+        let lifetime = spread(self.settings.lifetime);
         let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
         let prepared = Prepared::default();
         Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + lifetime })
@@ -178,5 +178,45 @@ impl Manager for Opener {
 
     fn detach(&self, pooled: &mut Pooled) {
         self.postgres.detach(&mut pooled.client);
+    }
+}
+
+/// Less up to 5 %, so that connections that were opened together do not all end at once.
+fn spread(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(1.0 - 0.05 * fraction())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use pgspan::ConnectionUrl;
+
+    use super::*;
+
+    #[test]
+    fn connections_opened_together_do_not_end_together() {
+        let drawn: BTreeSet<Duration> = (0..100).map(|_| spread(Duration::from_secs(1000))).collect();
+        assert!(drawn.len() > 50, "{}", drawn.len());
+        assert!(drawn.iter().all(|drawn| (950..=1000).contains(&drawn.as_secs())), "{drawn:?}");
+    }
+
+    #[test]
+    fn a_server_that_vanished_is_noticed_by_the_socket_unless_the_url_says_otherwise() {
+        let times = |url: &str| {
+            let url: ConnectionUrl = url.parse().unwrap();
+            let dialler = Dialler::new(&url, url.configure(&pgspan::Settings::default())).unwrap();
+            let config = dialler.config();
+            let seconds = |time: Option<&Duration>| time.map(Duration::as_secs);
+            (
+                config.get_keepalives_idle().as_secs(),
+                config.get_keepalives_interval().map(|time| time.as_secs()),
+                config.get_keepalives_retries(),
+                seconds(config.get_tcp_user_timeout()),
+            )
+        };
+        assert_eq!(times("postgres://u@127.0.0.1/d"), (60, Some(15), Some(3), Some(20)));
+        let theirs = times("postgres://u@127.0.0.1/d?keepalives_idle=7&tcp_user_timeout=9");
+        assert_eq!((theirs.0, theirs.3), (7, Some(9)));
     }
 }
