@@ -189,4 +189,23 @@ mod tests {
         );
         drop((silent, answering.await.unwrap()));
     }
+
+    #[test]
+    fn a_server_that_vanished_is_noticed_by_the_socket_unless_the_url_says_otherwise() {
+        let times = |url: &str| {
+            let url: ConnectionUrl = url.parse().unwrap();
+            let dialler = Dialler::new(&url, url.configure(&pgspan::Settings::default())).unwrap();
+            let config = dialler.0.servers[0].at("127.0.0.1".parse().unwrap());
+            let seconds = |time: Option<&Duration>| time.map(Duration::as_secs);
+            (
+                config.get_keepalives_idle().as_secs(),
+                config.get_keepalives_interval().map(|time| time.as_secs()),
+                config.get_keepalives_retries(),
+                seconds(config.get_tcp_user_timeout()),
+            )
+        };
+        assert_eq!(times("postgres://u@127.0.0.1/d"), (60, Some(15), Some(3), Some(20)));
+        let theirs = times("postgres://u@127.0.0.1/d?keepalives_idle=7&tcp_user_timeout=9000");
+        assert_eq!((theirs.0, theirs.3), (7, Some(9)));
+    }
 }

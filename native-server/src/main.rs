@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use mimalloc::MiMalloc;
 use pgspan::Error;
 use pgspan_app::{Options, Writes};
@@ -180,10 +181,12 @@ fn serve_metrics(listener: TcpListener, metrics: &Metrics) {
 
 /// Everything that can be wrong, at once.
 fn settings(arguments: &Arguments) -> Result<(Settings, Writes), Vec<Error>> {
-    let settings = arguments.settings()?;
-    let writes = Writes::from_settings(settings.api_token.as_deref(), settings.allow_anonymous_writes);
-    let writes = writes.map_err(|fault| vec![fault])?;
-    Ok((settings, writes))
+    let anonymous = arguments.find("ALLOW_ANONYMOUS_WRITES").is_some_and(|value| value == "true");
+    let writes = Writes::from_settings(arguments.find("API_TOKEN").as_deref(), anonymous);
+    match (arguments.settings(), writes) {
+        (Ok(settings), Ok(writes)) => Ok((settings, writes)),
+        (settings, writes) => Err(settings.err().into_iter().flatten().chain(writes.err()).collect()),
+    }
 }
 
 /// Done at the first SIGTERM or Ctrl-C. A second one ends the process at once.
@@ -255,10 +258,28 @@ async fn show_status(url: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Help, or what is wrong with the arguments; not the arguments themselves if they may hold a URL with a password.
+/// Help, or what is wrong with the arguments. Of one that is not known only a flag's name is shown: whatever else it is may
+/// have a password in it.
 fn refuse_arguments(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && error.to_string().contains("://") {
-        return fail(BAD_SETTINGS, &["an argument is not known: see pgspan-server --help"]);
+    let is_name = |text: &str| {
+        let name = text.strip_prefix("--").unwrap_or_default();
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    };
+    let shown = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if is_name(text))
+        }
+        ErrorKind::InvalidSubcommand
+        | ErrorKind::InvalidValue
+        | ErrorKind::TooManyValues
+        | ErrorKind::ValueValidation => false,
+        _ => true,
+    };
+    if !shown {
+        return fail(
+            BAD_SETTINGS,
+            &["an argument is not known, or lacks its value: see pgspan-server --help"],
+        );
     }
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::SUCCESS }

@@ -90,9 +90,8 @@ impl Opener {
         Ok(dialled)
     }
 
-    /// With some jitter, so that connections that were opened together do not end together.
     fn lifetime(&self) -> Duration {
-        self.settings.lifetime.mul_f64(1.0 - 0.05 * fraction())
+        spread(self.settings.lifetime)
     }
 
     /// Whether a connection of the pool is too old, or lost.
@@ -165,5 +164,24 @@ impl Manager for Opener {
             tracing::debug!(reason, "a pooled connection is closed");
             RecycleError::message(reason)
         })
+    }
+}
+
+/// Less up to 5 %, so that connections that were opened together do not all end at once.
+fn spread(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(1.0 - 0.05 * fraction())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn connections_opened_together_do_not_end_together() {
+        let drawn: BTreeSet<Duration> = (0..100).map(|_| spread(Duration::from_secs(1000))).collect();
+        assert!(drawn.len() > 50, "{}", drawn.len());
+        assert!(drawn.iter().all(|drawn| (950..=1000).contains(&drawn.as_secs())), "{drawn:?}");
     }
 }

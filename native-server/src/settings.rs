@@ -15,6 +15,7 @@ use crate::numbers::Numbers;
 use crate::serve::{Address, NotAnAddress, Options};
 
 mod arguments;
+mod in_vain;
 
 pub use arguments::{Arguments, Cli, Command, DatabaseUrl, Generated};
 
@@ -110,9 +111,8 @@ impl Arguments {
             read.fault("REQUEST_TIMEOUT_MS", "must be a number of milliseconds above 0");
         }
         let api_token = self.find("API_TOKEN");
-        if api_token.as_ref().is_some_and(|token| token.chars().count() < 16) {
-            read.fault("API_TOKEN", "must have at least 16 characters");
-        }
+        let request_timeout = millis.map(|millis| Duration::from_millis(millis.into()));
+        faults.extend(self.in_vain(limits.as_ref(), pool.as_ref(), server.as_ref(), request_timeout));
         let limits = limits.zip(worker_threads).map(|(mut limits, threads)| {
             if self.find("DATABASE_SHARED").is_none() {
                 limits.shared = threads.clamp(2, MOST_SHARED);
@@ -128,7 +128,7 @@ impl Arguments {
                 api_token,
                 worker_threads: worker_threads?,
                 allow_anonymous_writes: allow_anonymous_writes?,
-                request_timeout: Duration::from_millis(millis?.into()),
+                request_timeout: request_timeout?,
                 server: Options { http2: http2?, ..server? },
                 metrics: metrics?,
                 traces: traces?,
@@ -159,7 +159,9 @@ fn collector(url: &str) -> Option<Uri> {
 }
 
 fn database(url: Option<String>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {
-    let url = complete(url).and_then(|url| url.parse());
+    let url = complete(url).and_then(|url| url.parse::<ConnectionUrl>());
+    // the files it names are looked at now, so that theirs are among the faults that are told at once
+    let url = url.and_then(|url| crate::tls::tls(&url).map(|_| url));
     keep(url.map_err(|fault| vec![fault]), faults)
 }
 

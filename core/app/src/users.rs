@@ -1,6 +1,6 @@
 //! Users: stored all or none, and listed page by page.
 
-use pgspan::{Database, FromRow, Result, Session, sql};
+use pgspan::{Database, FromRow, Result, Session, Sql, sql};
 use serde::Serialize;
 
 /// A user, as row and as JSON.
@@ -67,15 +67,7 @@ pub async fn list(db: &Database, after: i64, limit: u16) -> Result<Page> {
     Ok(Page { users, next })
 }
 
-/// Whether the schema is there.
-///
-/// # Errors
-///
-/// As [`Database::fetch_one`].
-///
-/// # Cancel safety
-///
-/// It only reads.
-pub async fn schema_exists(db: &Database) -> Result<bool> {
-    db.fetch_one(sql!("SELECT to_regclass('users') IS NOT NULL").reads_only()).await
+/// The statement that asks whether the schema is there: `true` or `false`.
+pub fn schema_exists() -> Sql<'static> {
+    sql!("SELECT to_regclass('users') IS NOT NULL").reads_only()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use pgspan::{Kind, Sql, sql};
-use tests::{Cluster, Proxy};
+use tests::{Cluster, Proxy, Way};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
@@ -245,6 +245,34 @@ async fn when_a_database_becomes_read_only_each_connection_that_says_so_is_left(
     let (last, refused) = write().await?;
     assert_eq!(refused, None);
     assert_eq!(write().await?, (last, None));
+    Ok(())
+}
+
+/// The last one used is looked at first; what was unused for longer than one that is dead is not trusted either.
+#[tokio::test]
+async fn a_connection_that_died_unused_is_found_out_and_so_are_all_that_were_unused_as_long() -> Result<()> {
+    let bed = Bed::new("unused").await?;
+    let proxy = Proxy::before(&bed.url()).await?;
+    let (db, driver) = driver(&proxy.url(&bed.url()), 5000, |pool| {
+        (pool.size, pool.check_after) = (2, Duration::from_millis(100));
+    })?;
+    let (mut one, mut other) = (db.session().await?, db.session().await?);
+    let pids = [pid(&mut one).await?, pid(&mut other).await?];
+    drop((one, other));
+    sleep(Duration::from_millis(150)).await;
+    proxy.lose(Way::Up); // the check never arrives
+    let started = Instant::now();
+    let taking = tokio::spawn({
+        let db = db.clone();
+        async move { pid(&mut db.session().await?).await }
+    });
+    sleep(Duration::from_millis(300)).await;
+    proxy.pass().await;
+    let taken = taking.await??;
+    assert!(!pids.contains(&taken), "given out though it was not heard of: {taken} of {pids:?}");
+    assert!((900..1900).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
+    let statistics = driver.statistics();
+    assert_eq!((statistics.size, statistics.opened, statistics.lost), (1, 3, 1), "{statistics:?}");
     Ok(())
 }
 

@@ -56,6 +56,51 @@ fn every_fault_of_the_settings_is_a_line_and_none_shows_a_secret() -> Result<()>
     Ok(())
 }
 
+#[test]
+fn faults_that_come_of_two_settings_or_of_a_file_are_told_with_the_others() -> Result<()> {
+    let (code, _, faults) = run(
+        &["serve"],
+        &[
+            ("DATABASE_URL", "postgres://alice@db.example.com/d?sslrootcert=/no/such/file"),
+            ("API_TOKEN", "CANARY-CANARY-CANARY"),
+            ("ALLOW_ANONYMOUS_WRITES", "true"),
+            ("POOL_SIZE", "0"),
+        ],
+    )?;
+    let told = |text: &str| faults.lines().filter(|line| line.contains(text)).count() == 1;
+    assert_eq!((code, faults.lines().count()), (Some(2), 3), "{faults}");
+    assert!(told("sslrootcert") && told("POOL_SIZE") && !faults.contains("CANARY"), "{faults}");
+    assert!(told("ALLOW_ANONYMOUS_WRITES: must not be true where API_TOKEN is set"), "{faults}");
+    Ok(())
+}
+
+#[test]
+fn a_time_that_was_set_and_can_not_be_kept_is_refused() -> Result<()> {
+    let nowhere = ("DATABASE_URL", "postgres://u@127.0.0.1:1/d");
+    let in_vain = [
+        ("STATEMENT_TIMEOUT_MS", "11000", "REQUEST_TIMEOUT_MS (10000)"),
+        ("ACQUIRE_TIMEOUT_MS", "11000", "REQUEST_TIMEOUT_MS (10000)"),
+        ("CONNECT_TIMEOUT_MS", "12000", "ACQUIRE_TIMEOUT_MS (11000)"),
+        ("POOL_IDLE_TIMEOUT_MS", "2000000", "POOL_LIFETIME_MS (1800000)"),
+    ];
+    let mut environment = in_vain.map(|(name, value, _)| (name, value)).to_vec();
+    environment.push(nowhere);
+    let (code, _, faults) = run(&["serve"], &environment)?;
+    assert_eq!((code, faults.lines().count()), (Some(2), 4), "{faults}");
+    for (name, _, other) in in_vain {
+        let start = format!("pgspan-server: {name}: must not be above {other}, which ");
+        assert!(faults.lines().any(|line| line.starts_with(&start)), "{start}:\n{faults}");
+    }
+    let (code, _, faults) = run(&["serve"], &[nowhere, ("REQUEST_TIMEOUT_MS", "30000")])?;
+    assert!(code == Some(2) && faults.contains("DRAIN_TIMEOUT_MS (20000)"), "{faults}");
+    // nobody asked for a default, so one may be lowered alone
+    for lowered in ["REQUEST_TIMEOUT_MS", "ACQUIRE_TIMEOUT_MS", "DRAIN_TIMEOUT_MS", "POOL_LIFETIME_MS"] {
+        let (code, out, faults) = run(&["check"], &[nowhere, (lowered, "500")])?;
+        assert!(code == Some(1) && out.starts_with("ok: settings"), "{lowered}: {faults}");
+    }
+    Ok(())
+}
+
 #[cfg(not(feature = "otlp"))]
 #[test]
 fn traces_are_refused_by_a_program_that_can_not_export_them() -> Result<()> {
@@ -80,8 +125,22 @@ fn nothing_of_the_command_line_or_the_environment_that_is_secret_is_shown() -> R
     {
         assert!(help.contains(name), "{name}: {help}");
     }
-    let (code, out, err) = run(&["serve", "postgres://alice:CANARY@h/d"], &[])?;
-    assert!(code == Some(2) && !format!("{out}{err}").contains("CANARY"), "{err}");
+    for arguments in [
+        &["serve", "postgres://alice:CANARY@h/d"][..],
+        &["serve", "host=h password=CANARY"],
+        &["serve", "-pCANARY"],
+        &["serve", "--password=CANARY"],
+        &["serve", "--CANARY"],
+        &["host=h password=CANARY"],
+        &["migrate", "host=h password=CANARY"],
+        &["generate", "completions", "CANARY"],
+    ] {
+        let (code, out, err) = run(arguments, &[])?;
+        assert!(code == Some(2) && !format!("{out}{err}").contains("CANARY"), "{err}");
+        assert!(err.contains("--help"), "{err}");
+    }
+    let (_, _, err) = run(&["serve", "--pool-sise", "3"], &[])?;
+    assert!(err.contains("--pool-size"), "a flag that is nearly right is told: {err}");
     Ok(())
 }
 
@@ -143,11 +202,21 @@ fn the_packaging_leaves_the_program_its_time_to_stop() -> Result<()> {
     assert!(number("LimitNOFILE=").is_some_and(|files| files > 2 * most), "{unit}");
     let image = std::fs::read_to_string(format!("{root}/Dockerfile"))?;
     let manifest = std::fs::read_to_string(format!("{root}/Cargo.toml"))?;
+    let has = |name: &str, line: &str| -> Result<bool> {
+        let text = std::fs::read_to_string(format!("{root}/packaging/{name}"))?;
+        Ok(text.lines().any(|found| found == line))
+    };
+    for name in ["pgspan-server.service", "pgspan-migrate.service"] {
+        for line in ["StartLimitIntervalSec=0", "RestartSec=2", "RestartPreventExitStatus=2"] {
+            assert!(has(name, line)?, "{name} may give up, or never stop trying: {line}");
+        }
+    }
+    assert!(has("pgspan-migrate.service", "TimeoutStartSec=infinity")?);
     let minor = |text: &str, start: &str| {
         let rest = text.split_once(start).map(|(_, rest)| rest)?;
         rest.split(|character: char| !character.is_ascii_digit()).next()?.parse::<u32>().ok()
     };
-    let (has, needs) = (minor(&image, "FROM rust:1."), minor(&manifest, "rust-version = \"1."));
+    let (has, needs) = (minor(&image, "=rust:1."), minor(&manifest, "rust-version = \"1."));
     assert!(has.is_some() && has >= needs, "the image has Rust 1.{has:?}, and 1.{needs:?} is needed");
     Ok(())
 }
@@ -558,6 +627,60 @@ async fn systemd_passes_the_socket_and_hears_of_the_start_and_sighup_changes_wha
     let requests: Vec<&str> = log.lines().filter(|line| line.contains("\"path\":\"/livez\"")).collect();
     assert!(requests.len() == 1 && requests[0].contains("\"request_id\":\"mine\""), "{log}");
     assert!(log.contains("LOG_FILTER_FILE can't be read or is no filter"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_with_the_signals_code() -> Result<()> {
+    let nowhere = format!("postgres://u@127.0.0.1:{}/d", free_port()?);
+    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let port = free_port()?;
+        let address = format!("127.0.0.1:{port}");
+        let environment = [
+            ("DATABASE_URL", nowhere.as_str()),
+            ("LISTEN_ADDR", &address),
+            ("METRICS_ADDR", "off"),
+            ("DRAIN_GRACE_MS", "30000"),
+        ];
+        let log = tests::target_dir().join(format!("tests/program-signal-{code}-{}.log", std::process::id()));
+        let mut process =
+            tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+        http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+        process.signal(Signal::TERM)?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(http::status(port, "/livez").await?, 200); // the first one left it time
+        let started = std::time::Instant::now();
+        process.signal(second)?;
+        assert_eq!(process.wait().await?.code(), Some(code));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_cut_off_at_its_end_makes_it_fail_with_1() -> Result<()> {
+    let port = free_port()?;
+    let (address, nowhere) =
+        (format!("127.0.0.1:{port}"), format!("postgres://u@127.0.0.1:{}/d", free_port()?));
+    let environment = [
+        ("DATABASE_URL", nowhere.as_str()),
+        ("LISTEN_ADDR", &address),
+        ("METRICS_ADDR", "off"),
+        ("DRAIN_GRACE_MS", "0"),
+        ("DRAIN_TIMEOUT_MS", "300"),
+    ];
+    let log = tests::target_dir().join(format!("tests/program-cut-off-{}.log", std::process::id()));
+    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    let mut stream = tokio::net::TcpStream::connect(&address).await?;
+    let head =
+        "POST /add HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await?; // and never the rest
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait().await?.code(), Some(1));
+    let text = std::fs::read_to_string(&log)?;
+    assert!(text.contains("the time to finish is over, and 1 requests were running"), "{text}");
     Ok(())
 }
 

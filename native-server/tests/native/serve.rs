@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Version};
 use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use pgspan_server::serve::{Address, NotDrained, Options, serve};
 use pgspan_server::workers::Workers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -299,6 +302,40 @@ async fn a_file_that_is_no_socket_is_never_removed_for_one() -> Result<()> {
     assert_eq!(std::fs::read_to_string(&path)?, "precious");
     assert_eq!(refused.to_string(), "a file that is no socket has this path");
     std::fs::remove_file(&path)?;
+    Ok(())
+}
+
+/// Whoever puts a balancer with the PROXY protocol before it sees so at once.
+#[tokio::test]
+async fn a_proxy_header_is_refused_with_a_bare_400() -> Result<()> {
+    let server = start(|_| {}).await?;
+    let rest = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    for header in ["PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\r\n", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"] {
+        let answer = all(server.send(&format!("{header}{rest}")).await?).await?;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("here"), "{answer:?}");
+        assert!(answer.ends_with("\r\n\r\n"), "it has a body: {answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_over_http_2_are_answered_side_by_side_on_one_connection() -> Result<()> {
+    let server = start(|options| options.http2 = true).await?;
+    let stream = TokioIo::new(TcpStream::connect(server.address).await?);
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+    tokio::spawn(connection);
+    let get = async |path: &str| -> Result<String> {
+        let request = Request::get(format!("http://a{path}")).body(Body::empty())?;
+        let response = sender.clone().send_request(request).await?;
+        assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
+        let body = to_bytes(Body::new(response.into_body()), 1024).await?;
+        Ok(String::from_utf8(body.to_vec())?)
+    };
+    let started = Instant::now();
+    let answers = futures_util::future::join_all((0..4).map(|_| get("/slow"))).await;
+    assert!(answers.into_iter().all(|answer| answer.is_ok_and(|text| text == "done")));
+    assert!(started.elapsed() < Duration::from_millis(900), "one after the other: {:?}", started.elapsed());
+    assert_eq!(get("/").await?, "here");
     Ok(())
 }
 

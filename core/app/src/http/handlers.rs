@@ -108,23 +108,11 @@ pub(super) async fn livez() -> Response<Body> {
     Json(serde_json::json!({ "status": "live" })).into_response()
 }
 
-/// Ready: a connection can be had, and the schema is there. Asked at most once a second, however many ask.
+/// Ready: see [`Readiness`](super::readiness::Readiness).
 pub(super) async fn readyz(
     State(app): State<Arc<App>>,
     Extension(db): Extension<Database>,
 ) -> Answer<Response<Body>> {
-    let known = app.readiness.known(db.now());
-    let ready = match known {
-        Some(ready) => ready,
-        None => {
-            let ready = match users::schema_exists(&db).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(Problem::not_ready("the schema is missing: apply the migrations")),
-                Err(error) => Err(Problem::not_ready(error)),
-            };
-            app.readiness.keep(db.now(), &ready);
-            ready
-        }
-    };
-    ready.map(|()| Json(serde_json::json!({ "status": "ready" })).into_response())
+    app.readiness.ask(&db).await?;
+    Ok(Json(serde_json::json!({ "status": "ready" })).into_response())
 }

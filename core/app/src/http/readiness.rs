@@ -1,25 +1,86 @@
-//! Whether the application was ready a moment ago, so that probes do not become load.
+//! Whether the application is ready: a connection can be had, and the schema is there. Asked seldom, so that probes do not
+//! become load.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::lock::Mutex as Turns;
+use pgspan::Database;
+
 use super::problem::Problem;
+use crate::users;
 
 /// How long an answer is kept: below every probe's interval, and within the two seconds in which a host heals.
 const KEPT: Duration = Duration::from_secs(1);
 
-/// The last answer, and when it was found.
+/// How long all connections may be in use before that is no burst any more, and this instance not ready.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How long a connection is waited for meanwhile, and for another who looks: below a probe's own deadline, which often is one second.
+const BRIEFLY: Duration = Duration::from_millis(500);
+
+/// What was found last, for all who ask.
 #[derive(Debug, Default)]
-pub(super) struct Readiness(Mutex<Option<(Duration, Result<(), Problem>)>>);
+pub(super) struct Readiness {
+    /// One looks and the others wait for what it finds.
+    turns: Turns<()>,
+    last: Mutex<Last>,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    answer: Option<(Duration, Result<(), Problem>)>,
+    /// When a connection was had.
+    had: Option<Duration>,
+}
 
 impl Readiness {
-    pub(super) fn known(&self, now: Duration) -> Option<Result<(), Problem>> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(found, _)| now.saturating_sub(*found) < KEPT).map(|(_, ready)| ready.clone())
+    pub(super) async fn ask(&self, db: &Database) -> Result<(), Problem> {
+        if let Some(known) = self.known(db.now()) {
+            return known;
+        }
+        // briefly: a Worker may drop the request that looks without a word
+        let _turn = db.with_deadline(BRIEFLY).until_deadline(self.turns.lock()).await;
+        if let Some(known) = self.known(db.now()) {
+            return known;
+        }
+        let answer = self.look(db).await;
+        self.lock().answer = Some((db.now(), answer.clone()));
+        answer
     }
 
-    pub(super) fn keep(&self, now: Duration, ready: &Result<(), Problem>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, ready.clone()));
+    fn known(&self, now: Duration) -> Option<Result<(), Problem>> {
+        let last = self.lock();
+        last.answer
+            .as_ref()
+            .filter(|(found, _)| now.saturating_sub(*found) < KEPT)
+            .map(|(_, known)| known.clone())
+    }
+
+    async fn look(&self, db: &Database) -> Result<(), Problem> {
+        let had = self.lock().had;
+        let lately = had.is_some_and(|had| db.now().saturating_sub(had) < BUSY);
+        let patience = if lately { BRIEFLY } else { Duration::MAX };
+        let found = match db.with_deadline(patience).until_deadline(db.session()).await.flatten() {
+            Ok(mut session) => {
+                self.lock().had = Some(db.now());
+                session.fetch_one(users::schema_exists()).await
+            }
+            // are all in use, or is the database away? The shared connections know. A login that was refused is no burst.
+            Err(error) if lately && error.sqlstate().is_none() => {
+                db.fetch_one(users::schema_exists()).await.map_err(|_| error)
+            }
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Problem::not_ready("the schema is missing: apply the migrations")),
+            Err(error) => Err(Problem::not_ready(error)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner) // whole between any two statements
     }
 }
 
@@ -32,7 +93,7 @@ mod tests {
         let readiness = Readiness::default();
         let at = Duration::from_millis;
         assert!(readiness.known(at(0)).is_none());
-        readiness.keep(at(10), &Err(Problem::not_ready("x")));
+        readiness.lock().answer = Some((at(10), Err(Problem::not_ready("x"))));
         assert!(readiness.known(at(1009)).is_some_and(|ready| ready.is_err()));
         assert!(readiness.known(at(1010)).is_none());
     }
