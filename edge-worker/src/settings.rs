@@ -96,6 +96,9 @@ fn impossible(url: &ConnectionUrl) -> Option<&'static str> {
         [_] => return Some("DATABASE_URL: a Worker can't reach a unix socket"),
         _ => return Some("DATABASE_URL: a Worker connects to one host"),
     }
+    if url.passfile().is_some() {
+        return Some("DATABASE_URL: a Worker has no files, so passfile can't be used");
+    }
     if url.client_certificate().is_some() {
         return Some(
             "DATABASE_URL: the runtime presents no client certificate, so sslcert and sslkey can't be used",

@@ -16,11 +16,11 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
 use crate::dialler::Dialler;
+use crate::executor::EXECUTOR;
 use crate::opener::{HANDED_OVER, Opener, has_one_to_hand_over};
 use crate::pool::PoolSettings;
 use crate::queue::{ACQUIRE, Acquire, Place, Step};
 use crate::statistics::PoolStatistics;
-use crate::workers;
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
@@ -225,7 +225,7 @@ impl pgspan::Driver for Driver {
     }
 
     fn executor(&self) -> Executor {
-        workers::executor()
+        EXECUTOR.get()
     }
 }
 

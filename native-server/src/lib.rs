@@ -78,6 +78,7 @@ mod backoff;
 pub mod check;
 mod dialler;
 mod driver;
+mod executor;
 mod hosts;
 mod libpq;
 #[cfg(feature = "serve")]
@@ -100,6 +101,7 @@ pub mod serve;
 pub mod settings;
 mod statistics;
 mod tls;
+#[cfg(feature = "serve")]
 pub mod workers;
 
 use pgspan::{ConnectionUrl, Database, Result, Settings};

@@ -2,7 +2,6 @@
 //!
 //! No task moves from thread to thread, and no answer of PostgreSQL wakes another thread than the one that waits for it.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -11,14 +10,7 @@ use pgspan::driver::Executor;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
-thread_local! {
-    static EXECUTOR: Cell<Executor> = const { Cell::new(Executor::ONLY) };
-}
-
-/// The executor of the calling thread, for [`Driver::executor`](pgspan::Driver::executor).
-pub(crate) fn executor() -> Executor {
-    EXECUTOR.get()
-}
+use crate::executor::EXECUTOR;
 
 /// Threads that serve connections, the one that accepts them among them.
 ///

@@ -191,7 +191,7 @@ fn an_executor_opens_no_more_than_its_share_and_uses_anothers_when_its_own_is_mu
     let (db, here) = (connect(&host), host.here.clone());
     bed.run(async {
         db.execute("SELECT 0").await.unwrap();
-        let many = futures_util::future::join_all((0..20).map(|_| db.execute("SELECT slow")));
+        let many = futures_util::future::join_all((0..80).map(|_| db.execute("SELECT slow")));
         let check = async {
             host.sleep(Duration::from_millis(100)).await;
             assert_eq!(host.driver.connections().len(), 1, "the other is the other's");
@@ -200,7 +200,7 @@ fn an_executor_opens_no_more_than_its_share_and_uses_anothers_when_its_own_is_mu
             here.store(0, Ordering::Relaxed);
             let asked = host.now();
             db.execute("SELECT 2").await.unwrap();
-            assert_eq!(host.now(), asked, "it waited behind the twenty");
+            assert_eq!(host.now(), asked, "it waited behind the eighty");
         };
         join(many, check).await;
     });

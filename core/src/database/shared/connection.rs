@@ -12,9 +12,9 @@ use crate::prepared::Prepared;
 /// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
 const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 
-/// How many statements more must wait on one's own connection for another executor's to be used: waking another thread
-/// costs about what so many statements do.
-const ELSEWHERE: usize = 16;
+/// How many statements more must wait on one's own connection for another executor's to be used. That costs both threads a
+/// wake-up, so a burst should not do it; 64 small statements are answered within a millisecond.
+const ELSEWHERE: usize = 64;
 
 pub(super) struct Connection {
     pub(super) client: Client,
