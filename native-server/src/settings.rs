@@ -115,7 +115,7 @@ impl Arguments {
         faults.extend(self.in_vain(limits.as_ref(), pool.as_ref(), server.as_ref(), request_timeout));
         let limits = limits.zip(worker_threads).map(|(mut limits, threads)| {
             if self.find("DATABASE_SHARED").is_none() {
-                limits.shared = threads.clamp(2, MOST_SHARED);
+                limits.shared = (2 * threads).min(MOST_SHARED);
             }
             limits
         });

@@ -145,7 +145,7 @@ arguments! {
     database_url "DATABASE_URL" "URL";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
     database_pooler "DATABASE_POOLER" "POOLER";
-    /// Connections that single statements share; 0: none [default: as WORKER_THREADS, 2 to 8]
+    /// Connections that single statements share; 0: none [default: twice WORKER_THREADS, 8 at most]
     database_shared "DATABASE_SHARED" "NUMBER";
     /// Whether statements are prepared on the connections that are kept: true or false [default: false]
     database_prepare "DATABASE_PREPARE" "BOOLEAN";
