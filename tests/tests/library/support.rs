@@ -14,8 +14,8 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 /// Runs each test of a file straight to PostgreSQL, as `direct::…`, and those that a pooler can carry once more, as
 /// `pooled::…`: through PgBouncer in transaction mode.
 ///
-/// What ends in a cancel request is not among these: PgBouncer 1.18, which Debian 12 has, ends itself when the client of
-/// such a request hangs up before it was passed on (pgbouncer#801), and with it all other tests' connections.
+/// All of the latter share one PgBouncer. Debian 12's, which is 1.18, ends itself when the client of a cancel request hangs up
+/// before it was passed on (pgbouncer#801), and all tests after that fail.
 macro_rules! ways {
     (both: $($both:ident),*; $(direct: $($direct:ident),*;)?) => {
         mod direct {
