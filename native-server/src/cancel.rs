@@ -138,3 +138,38 @@ impl<S: TlsStream + Unpin> TlsStream for UntilClosed<S> {
         self.0.channel_binding()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_server_closes_before_the_client_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream
+                .write_all(b"R\0\0\0\x08\0\0\0\0K\0\0\0\x0c\0\0\0\x07\0\0\0\x09Z\0\0\0\x05I")
+                .await
+                .unwrap();
+            let (mut cancelling, _) = listener.accept().await.unwrap();
+            let mut request = [0; 16];
+            cancelling.read_exact(&mut request).await.unwrap();
+            let closed = timeout(Duration::from_millis(100), cancelling.read(&mut [0])).await;
+            assert!(closed.is_err(), "the client closed first");
+            request
+        });
+        let url = format!("host=name.invalid hostaddr=127.0.0.1 port={port} user=u sslmode=disable");
+        let config: Config = url.parse().unwrap();
+        let (client, _connection) = config.connect(NoTls).await.unwrap();
+        Peer::of(&config, None).cancel(client.cancel_token()).await.unwrap();
+        assert_eq!(server.await.unwrap(), *b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x07\0\0\0\x09");
+    }
+}
