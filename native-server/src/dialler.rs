@@ -8,9 +8,10 @@ use pgspan::{ConnectionUrl, Error, Result};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::LoadBalanceHosts;
-use tokio_postgres::{CancelToken, Client, Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::cancel::Peer;
 use crate::hosts::{Server, shares};
 use crate::passfile::Passwords;
 use crate::politely::politely;
@@ -42,6 +43,7 @@ struct Inner {
 pub(crate) struct Opened {
     pub(crate) client: Client,
     pub(crate) notifications: Notifications,
+    pub(crate) peer: Peer,
     /// Drives the connection; it ends when the client is dropped and everything is answered, or when aborted.
     pub(crate) task: JoinHandle<()>,
 }
@@ -105,16 +107,17 @@ impl Dialler {
     }
 
     async fn open_one(&self, config: &Config) -> Result<Opened, tokio_postgres::Error> {
+        let peer = Peer::of(config, self.0.tls.as_ref());
         match &self.0.tls {
             None => {
                 let (client, connection) = config.connect(NoTls).await?;
                 let (task, notifications) = drive(connection);
-                Ok(Opened { client, notifications, task: tokio::spawn(politely(task)) })
+                Ok(Opened { client, notifications, peer, task: tokio::spawn(politely(task)) })
             }
             Some(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
                 let (task, notifications) = drive(connection);
-                Ok(Opened { client, notifications, task: tokio::spawn(politely(task)) })
+                Ok(Opened { client, notifications, peer, task: tokio::spawn(politely(task)) })
             }
         }
     }
@@ -125,14 +128,6 @@ impl Dialler {
             shuffle(&mut all);
         }
         all
-    }
-
-    /// Asks the server to end what runs on the connection of this token (PostgreSQL documentation, 54.2.8).
-    pub(crate) async fn cancel(&self, token: CancelToken) -> Result<(), tokio_postgres::Error> {
-        match &self.0.tls {
-            None => token.cancel_query(NoTls).await,
-            Some(tls) => token.cancel_query(tls.clone()).await,
-        }
     }
 }
 

@@ -268,7 +268,7 @@ impl Drop for Connection {
         let (false, Ok(runtime)) = (pooled.client.is_closed(), Handle::try_current()) else { return };
         runtime.spawn(async move {
             // what may still run can't be known here
-            let _ = timeout(CANCEL_DEADLINE, pooled.dialler.cancel(pooled.client.cancel_token())).await;
+            let _ = timeout(CANCEL_DEADLINE, pooled.peer.cancel(pooled.client.cancel_token())).await;
             drop(pooled);
         });
     }

@@ -75,6 +75,7 @@
 //! | `otlp` | a span of each request, for an OpenTelemetry collector |
 
 mod backoff;
+mod cancel;
 pub mod check;
 mod dialler;
 mod driver;

@@ -11,6 +11,7 @@ use pgspan::{Error, Prepared, Result};
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
+use crate::cancel::Peer;
 use crate::dialler::{Dialler, Opened};
 use crate::pool::PoolSettings;
 use crate::queue::{Acquire, Step};
@@ -36,7 +37,7 @@ pub(crate) struct Pooled {
     pub(crate) client: ClientWrapper,
     pub(crate) prepared: Prepared,
     /// For the cancel request at its end.
-    pub(crate) dialler: Dialler,
+    pub(crate) peer: Peer,
     pub(crate) returned: Instant,
     pub(crate) counters: Arc<Counters>,
     expires: Instant,
@@ -75,9 +76,9 @@ impl Opener {
         let client = ClientWrapper::new(opened.client, opened.task);
         self.counters.opened.add();
         let now = Instant::now();
-        let (dialler, counters) = (self.dialler.clone(), self.counters.clone());
+        let (peer, counters) = (opened.peer, self.counters.clone());
         let prepared = Prepared::default();
-        Ok(Pooled { client, prepared, dialler, returned: now, counters, expires: now + self.lifetime() })
+        Ok(Pooled { client, prepared, peer, returned: now, counters, expires: now + self.lifetime() })
     }
 
     /// A connection outside the pool.

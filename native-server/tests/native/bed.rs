@@ -118,3 +118,19 @@ pub(crate) fn named(url: &str, name: &str) -> String {
 pub(crate) async fn pid(session: &mut Session) -> pgspan::Result<i32> {
     session.fetch_one(sql!("SELECT pg_backend_pid()")).await
 }
+
+/// Drops a session in mid-statement, and waits until its backend is gone. The server would see that by itself, but not
+/// within so short a time.
+pub(crate) async fn is_cancelled(db: &Database, admin: &tokio_postgres::Client) -> Result<()> {
+    let mut session = db.session().await?;
+    let pid = pid(&mut session).await?;
+    let slow = session.execute(sql!("SELECT pg_sleep(30)"));
+    ensure!(tokio::time::timeout(Duration::from_millis(100), slow).await.is_err(), "it did not sleep");
+    drop(session);
+    let started = Instant::now();
+    while !admin.query("SELECT 1 FROM pg_stat_activity WHERE pid = $1", &[&pid]).await?.is_empty() {
+        ensure!(started.elapsed() < Duration::from_millis(800), "the statement was not cancelled");
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}

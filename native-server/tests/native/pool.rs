@@ -11,7 +11,7 @@ use tests::{Cluster, Proxy, Way};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-use crate::bed::{Bed, driver, named, pid, pool};
+use crate::bed::{Bed, driver, is_cancelled, named, pid, pool};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_a_full_pool_get_an_error_at_their_deadline_that_says_what_they_waited_for() -> Result<()>
@@ -444,7 +444,7 @@ async fn a_unix_socket_will_do() -> Result<()> {
     let db = pool(&url, 1000, |_| {})?;
     let address: Option<std::net::IpAddr> = db.fetch_one(sql!("SELECT inet_client_addr()")).await?;
     assert_eq!(address, None);
-    Ok(())
+    is_cancelled(&db, &cluster.admin().await?).await
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::bed::pool;
+use crate::bed::{is_cancelled, pool};
 
 /// An authority, and a certificate of it for 127.0.0.1.
 struct Authority(PathBuf);
@@ -94,7 +94,9 @@ async fn a_certificate_is_verified_and_its_name_and_nothing_falls_back() -> Resu
         ("127.0.0.1", "sslmode=require&channel_binding=require", ours_ca),
         ("localhost", "sslmode=verify-ca", ours_ca),
     ] {
-        assert!(is_encrypted(&tls(&cluster, host, how, authority)?).await?, "{how}");
+        let db = tls(&cluster, host, how, authority)?;
+        assert!(is_encrypted(&db).await?, "{how}");
+        is_cancelled(&db, &cluster.admin().await?).await.context(how)?;
     }
     for (host, how, authority, why) in [
         ("127.0.0.1", "sslmode=verify-full", other_ca, "signed by no authority"),

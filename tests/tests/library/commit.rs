@@ -21,9 +21,7 @@ ways! {
     an_atomic_batch_cut_after_its_commit_is_an_unknown_outcome_and_not_tried_again,
     an_autocommit_statement_cut_before_its_answer_is_unknown_unless_it_only_reads,
     a_backend_killed_before_commit_was_written_is_unavailable_and_nothing_is_stored,
-    a_backend_killed_during_a_statement_of_a_transaction_is_unavailable;
-    // they leave something unanswered, which is cancelled: see `ways!`
-    direct:
+    a_backend_killed_during_a_statement_of_a_transaction_is_unavailable,
     an_answer_to_commit_that_never_comes_is_an_unknown_outcome_at_its_deadline,
     a_commit_whose_deadline_has_passed_is_not_sent;
 }

@@ -8,9 +8,7 @@ use crate::support::{Bed, Via, code, insert, next_pid, pid};
 ways! {
     both:
     what_is_copied_in_is_stored_with_the_transaction_and_copied_out_again,
-    a_row_that_postgresql_refuses_fails_the_copy_and_the_session_is_usable;
-    // they leave something unread, which is cancelled: see `ways!`
-    direct:
+    a_row_that_postgresql_refuses_fails_the_copy_and_the_session_is_usable,
     a_copy_that_cant_begin_is_an_error_and_nothing_of_its_transaction_is_stored,
     a_copy_dropped_in_the_middle_is_rolled_back_and_its_connection_closed;
 }

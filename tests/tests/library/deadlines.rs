@@ -19,9 +19,7 @@ ways! {
     a_lock_held_elsewhere_is_waited_for_no_longer_than_the_lock_timeout,
     a_transaction_left_idle_is_ended_by_the_server,
     one_byte_per_packet_gives_the_same_answers,
-    a_connection_that_is_reset_or_closed_is_an_error_and_the_next_session_works;
-    // they leave something running, which is cancelled: see `ways!`
-    direct:
+    a_connection_that_is_reset_or_closed_is_an_error_and_the_next_session_works,
     a_session_dropped_during_a_slow_statement_is_gone_at_once,
     on_a_connection_that_goes_dead_a_statement_ends_at_its_deadline_and_the_session_says_so_ever_after,
     everything_one_caller_does_ends_at_that_callers_deadline,
@@ -267,6 +265,8 @@ async fn a_future_dropped_at_any_poll_leaves_nothing_in_a_transaction_and_loses_
     }
     assert!(finished > 0, "no number of polls was enough");
     let (mut one, mut other) = (db.session().await?, db.session().await?);
-    assert_ne!(pid(&mut one).await?, pid(&mut other).await?);
+    let (mut one, mut other) = (one.transaction(), other.transaction()); // else a pooler gave them one connection
+    let pid = sql!("SELECT pg_backend_pid()");
+    assert_ne!(one.fetch_one::<i32>(&pid).await?, other.fetch_one::<i32>(&pid).await?);
     Ok(())
 }
