@@ -8,7 +8,7 @@ use std::time::Instant;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use mimalloc::MiMalloc;
-use pgspan::Error;
+use pgspan::{Error, Kind};
 use pgspan_app::{Options, Writes};
 use pgspan_server::check::{self, Finding};
 use pgspan_server::logs::{Filter, Refilter};
@@ -29,6 +29,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 const FAILED: u8 = 1;
 const BAD_SETTINGS: u8 = 2;
+/// A migration was refused: time does not heal it.
+const NOT_MIGRATED: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -105,7 +107,7 @@ async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes, w
         Err(fault) => return fail(BAD_SETTINGS, &[fault]),
     };
     let mut options = settings.server;
-    options.workers = Some(workers);
+    options.workers = Some(workers.clone()); // ours ends with this function, after the connections they drive
     if let Some(address) = settings.metrics {
         let metrics = Metrics::new(&db, &driver);
         match TcpListener::bind(address).await {
@@ -236,7 +238,8 @@ async fn run_migrations(url: &str) -> ExitCode {
     match migrate::migrate(url).await {
         Ok(applied) if applied.is_empty() => println!("nothing to apply"),
         Ok(applied) => applied.iter().for_each(|name| println!("applied {name}")),
-        Err(error) => return fail(FAILED, &[error]),
+        Err(error) if error.kind() == Kind::Unavailable => return fail(FAILED, &[error]),
+        Err(error) => return fail(NOT_MIGRATED, &[error]),
     }
     ExitCode::SUCCESS
 }

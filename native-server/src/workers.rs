@@ -17,7 +17,7 @@ use crate::executor::EXECUTOR;
 /// Threads that serve connections, the one that accepts them among them.
 ///
 /// Without it a server runs on the runtime it is called on, which is as right, and what a program has that is more than
-/// this server.
+/// this server. Connections to the database that they opened end with the last clone: keep one until the database is closed.
 #[derive(Debug, Clone)]
 pub struct Workers(Arc<[Worker]>);
 

@@ -18,9 +18,12 @@ use connection::{Connection, InFlight};
 
 mod connection;
 
-/// What opening one more may take while there is another to use, and the pause after that failed. A login takes
-/// milliseconds; one caller at a time waits for it.
-const ONE_MORE: Duration = Duration::from_secs(1);
+/// What opening one more may take while there is another to use. A login takes milliseconds; one caller at a time waits for it.
+const ONE_MORE: Duration = Duration::from_millis(900);
+
+/// The pause after that failed, doubled up to the longest: who waits does so for what may never be had.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Shared {
     most: usize,
@@ -34,6 +37,8 @@ struct Open {
     connections: Vec<Arc<Connection>>,
     /// Until then one that there is does.
     enough_until: Duration,
+    /// The pause that ends then; none after a success.
+    pause: Option<Duration>,
 }
 
 /// What there is for a statement.
@@ -93,7 +98,7 @@ impl Shared {
     /// The least loaded connection, if it is idle or there may be no other.
     fn at_hand(&self, db: &Database) -> Option<Arc<Connection>> {
         let Choice { least, may_add } = self.choose(db);
-        least.filter(|least| !may_add || least.load(db.port().executor()) == 0)
+        least.filter(|least| !may_add || !least.is_busy() && least.is_of(db.port().executor()))
     }
 
     /// One is opened, or the least loaded taken where someone else does that.
@@ -127,11 +132,15 @@ impl Shared {
         match (dialled, self.choose(db).least) {
             (Ok(dialled), _) => {
                 let connection = Arc::new(Connection::new(dialled, db.port()));
-                self.lock().connections.push(connection.clone());
+                let mut open = self.lock();
+                open.connections.push(connection.clone());
+                open.pause = None;
                 Ok(connection)
             }
             (Err(_), Some(least)) => {
-                self.lock().enough_until = db.port().now().saturating_add(ONE_MORE);
+                let mut open = self.lock();
+                let pause = open.pause.map_or(FIRST_PAUSE, |last| (last * 2).min(LONGEST_PAUSE));
+                (open.pause, open.enough_until) = (Some(pause), db.port().now().saturating_add(pause));
                 Ok(least)
             }
             (Err(error), None) => Err(error),
@@ -144,10 +153,11 @@ impl Shared {
         let doubted = {
             let open = self.lock();
             let doubted = open.connections.iter().filter(|connection| connection.is_doubted(now));
-            doubted.min_by_key(|connection| connection.load(here)).cloned()
+            doubted.min_by_key(|connection| connection.load(here, now)).cloned()
         }?;
         match doubted.check(db, limit).await {
             true => Some(doubted),
+            false if db.check_deadline().is_err() => None, // its caller's time was over before the check's
             false => {
                 self.lock().connections.retain(|connection| !connection.is_doubted(now));
                 None
@@ -164,7 +174,7 @@ impl Shared {
         let mut open = self.lock();
         open.connections.retain(|connection| connection.is_good(now));
         let trusted = open.connections.iter().filter(|connection| !connection.is_doubted(now));
-        let least = trusted.min_by_key(|connection| connection.load(here)).cloned();
+        let least = trusted.min_by_key(|connection| connection.load(here, now)).cloned();
         let mut own = open.connections.iter().filter(|connection| connection.is_of(here));
         let may_open = open.connections.len() < self.most && own.clone().count() < self.share(here);
         let may_add = (may_open || own.any(|connection| connection.is_doubted(now)))
@@ -172,9 +182,10 @@ impl Shared {
         Choice { least, may_add }
     }
 
-    /// How many of the connections an executor may open.
-    fn share(&self, executor: Executor) -> usize {
-        self.most.div_ceil(executor.of.max(1))
+    /// How many of the connections an executor may open where others are open.
+    fn share(&self, Executor { number, of }: Executor) -> usize {
+        let of = of.max(1);
+        self.most / of + usize::from(number < self.most % of)
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

@@ -151,7 +151,7 @@ fn who_can_not_open_one_more_uses_what_there_is_and_not_everyone_tries() {
         let later = async {
             host.sleep(Duration::from_millis(100)).await;
             let asked = host.now();
-            db.execute("SELECT 1").await.unwrap(); // tries for a second, then waits behind the slow one
+            db.execute("SELECT 1").await.unwrap(); // tries for a while, then waits behind the slow one
             assert_eq!(host.now() - asked, Duration::from_millis(1900));
             let (asked, slow) = (host.now(), db.execute("SELECT slow"));
             let quick = async {
@@ -205,4 +205,48 @@ fn an_executor_opens_no_more_than_its_share_and_uses_anothers_when_its_own_is_mu
         join(many, check).await;
     });
     assert_eq!(statements(&bed)[1], ["SELECT 1", "SELECT 2"]);
+}
+
+#[test]
+fn one_slow_statement_on_an_executors_own_connection_holds_up_nothing_that_another_can_do() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.executors = 2;
+    let (db, here) = (connect(&host), host.here.clone());
+    bed.run(async {
+        for number in [0, 1] {
+            here.store(number, Ordering::Relaxed);
+            db.execute("SELECT 1").await.unwrap();
+        }
+        let quick = async {
+            host.sleep(Duration::from_millis(100)).await;
+            let asked = host.now();
+            db.execute("SELECT 2").await.unwrap();
+            assert_eq!(host.now(), asked, "it waited behind the slow one");
+        };
+        join(db.execute("SELECT slow"), quick).await.0.unwrap();
+    });
+    assert_eq!(statements(&bed), [vec!["SELECT 1", "SELECT 2"], vec!["SELECT 1", "SELECT slow"]]);
+}
+
+#[test]
+fn each_of_three_executors_has_one_of_four_connections_and_the_first_another() {
+    let mut bed = bed();
+    let mut host = host(&bed);
+    host.executors = 3;
+    let mut settings = Settings::default();
+    settings.shared = 4;
+    let (db, here) = (pgspan::connect_with(host.clone(), settings), host.here.clone());
+    bed.run(async {
+        for number in 0..3 {
+            here.store(number, Ordering::Relaxed);
+            let three = (0..3).map(async |after| {
+                host.sleep(Duration::from_millis(100 * after)).await;
+                here.store(number, Ordering::Relaxed);
+                db.execute("SELECT slow").await.unwrap();
+            });
+            futures_util::future::join_all(three).await;
+        }
+    });
+    assert_eq!(statements(&bed).len(), 4);
 }

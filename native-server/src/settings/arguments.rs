@@ -9,8 +9,8 @@ use pgspan::{ConnectionUrl, Error};
 /// The command line of `pgspan-server`.
 ///
 /// Every flag of `serve` can be given in the environment too; a flag wins. Exit codes: 0 all went well; 1 it failed, or
-/// requests were still running when the time to finish was over; 2 bad settings, or the port is taken; 130 (Ctrl-C) or
-/// 143 (SIGTERM) ended by a second signal.
+/// requests were still running when the time to finish was over; 2 bad settings, or the port is taken; 3 a migration
+/// was refused; 130 (Ctrl-C) or 143 (SIGTERM) ended by a second signal.
 #[derive(Debug, Parser)]
 #[command(name = "pgspan-server", version, about = "PostgreSQL behind HTTP, natively", after_help = EXIT_CODES)]
 pub struct Cli {
@@ -20,7 +20,8 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed, or requests were still running when the time to \
-finish was over; 2 bad settings, or the port is taken; 130 (Ctrl-C) or 143 (SIGTERM) ended by a second signal";
+finish was over; 2 bad settings, or the port is taken; 3 a migration was refused; 130 (Ctrl-C) or 143 (SIGTERM) ended by a \
+second signal";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]

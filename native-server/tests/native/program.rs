@@ -206,8 +206,9 @@ fn the_packaging_leaves_the_program_its_time_to_stop() -> Result<()> {
         let text = std::fs::read_to_string(format!("{root}/packaging/{name}"))?;
         Ok(text.lines().any(|found| found == line))
     };
-    for name in ["pgspan-server.service", "pgspan-migrate.service"] {
-        for line in ["StartLimitIntervalSec=0", "RestartSec=2", "RestartPreventExitStatus=2"] {
+    for (name, in_vain) in [("pgspan-server.service", "2"), ("pgspan-migrate.service", "2 3")] {
+        let never = format!("RestartPreventExitStatus={in_vain}");
+        for line in ["StartLimitIntervalSec=0", "RestartSec=2", &never] {
             assert!(has(name, line)?, "{name} may give up, or never stop trying: {line}");
         }
     }
@@ -233,7 +234,7 @@ fn a_port_that_is_taken_is_exit_code_2_and_a_sentence() -> Result<()> {
 }
 
 #[tokio::test]
-async fn migrate_says_what_it_applied_and_fails_with_1_when_there_is_no_server() -> Result<()> {
+async fn migrate_says_what_it_applied_and_whether_trying_again_may_help() -> Result<()> {
     let bed = Bed::new("program migrate").await?;
     let url = bed.database().await?;
     let environment = [("DATABASE_URL", url.as_str())];
@@ -246,6 +247,12 @@ async fn migrate_says_what_it_applied_and_fails_with_1_when_there_is_no_server()
     let (code, _, faults) = run(&["migrate"], &[("DATABASE_URL", &nowhere)])?;
     assert_eq!((code, faults.as_str()), (Some(1), "pgspan-server: could not connect: connection refused\n"));
     assert_eq!(run(&["migrate"], &[])?.0, Some(2));
+
+    let taken = bed.database().await?;
+    let (client, connection) = tokio_postgres::connect(&taken, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("CREATE TABLE users ()").await?;
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", taken.as_str())])?.0, Some(3), "trying again is in vain");
     Ok(())
 }
 

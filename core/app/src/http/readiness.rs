@@ -1,7 +1,7 @@
 //! Whether the application is ready: a connection can be had, and the schema is there. Asked seldom, so that probes do not
 //! become load.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::lock::Mutex as Turns;
@@ -22,8 +22,6 @@ const BRIEFLY: Duration = Duration::from_millis(500);
 /// What was found last, for all who ask.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
-    /// One looks and the others wait for what it finds.
-    turns: Turns<()>,
     last: Mutex<Last>,
 }
 
@@ -32,6 +30,8 @@ struct Last {
     answer: Option<(Duration, Result<(), Problem>)>,
     /// When a connection was had.
     had: Option<Duration>,
+    /// One looks and the others wait for what it finds.
+    turns: Arc<Turns<()>>,
 }
 
 impl Readiness {
@@ -39,8 +39,15 @@ impl Readiness {
         if let Some(known) = self.known(db.now()) {
             return known;
         }
-        // briefly: a Worker may drop the request that looks without a word
-        let _turn = db.with_deadline(BRIEFLY).until_deadline(self.turns.lock()).await;
+        // Where connections end with their request nobody waits for another's: in a Worker one request can't wake another.
+        let turns = self.lock().turns.clone();
+        let turn = match db.settings().shared {
+            0 => None,
+            _ => Some(db.with_deadline(BRIEFLY).until_deadline(turns.lock()).await),
+        };
+        if turn.as_ref().is_some_and(|turn| turn.is_err()) {
+            self.lock().turns = Arc::default(); // a Durable Object may drop a request without a word, and it held the turn
+        }
         if let Some(known) = self.known(db.now()) {
             return known;
         }
@@ -67,8 +74,9 @@ impl Readiness {
                 session.fetch_one(users::schema_exists()).await
             }
             // are all in use, or is the database away? The shared connections know. A login that was refused is no burst.
-            Err(error) if lately && error.sqlstate().is_none() => {
-                db.fetch_one(users::schema_exists()).await.map_err(|_| error)
+            Err(error) if lately && error.sqlstate().is_none() && db.settings().shared > 0 => {
+                let asked = db.fetch_one(users::schema_exists());
+                db.with_deadline(BRIEFLY).until_deadline(asked).await.flatten().map_err(|_| error)
             }
             Err(error) => Err(error),
         };

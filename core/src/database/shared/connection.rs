@@ -16,6 +16,9 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 /// wake-up, so a burst should not do it; 64 small statements are answered within a millisecond.
 const ELSEWHERE: usize = 64;
 
+/// A connection on which nothing was answered for so long has a slow statement: others go elsewhere.
+const SLOW: u64 = 10;
+
 pub(super) struct Connection {
     pub(super) client: Client,
     pub(super) prepared: Prepared,
@@ -26,7 +29,7 @@ pub(super) struct Connection {
     /// By the port's clock; never, if it says nothing.
     expires: Option<Duration>,
     check_after: Option<Duration>,
-    /// When the last statement on it ended, in milliseconds by the port's clock.
+    /// When it was last idle, or a statement on it ended, in milliseconds by the port's clock.
     used: AtomicU64,
 }
 
@@ -66,9 +69,13 @@ impl Connection {
     }
 
     /// What a statement of this executor costs on it, in statements that go before.
-    pub(super) fn load(&self, executor: Executor) -> usize {
-        let away = if self.is_of(executor) { 0 } else { ELSEWHERE };
-        self.in_flight.load(Ordering::Relaxed) + away
+    pub(super) fn load(&self, executor: Executor, now: Duration) -> usize {
+        let near = self.is_of(executor) && !self.is_slow(now);
+        self.in_flight.load(Ordering::Relaxed) + if near { 0 } else { ELSEWHERE }
+    }
+
+    fn is_slow(&self, now: Duration) -> bool {
+        self.is_busy() && millis(now).saturating_sub(self.used.load(Ordering::Relaxed)) >= SLOW
     }
 
     /// Whether it still answers.
@@ -98,17 +105,17 @@ pub(super) struct InFlight<'c> {
 
 impl<'c> InFlight<'c> {
     pub(super) fn count(connection: &'c Connection, port: &'c dyn Port) -> InFlight<'c> {
-        connection.in_flight.fetch_add(1, Ordering::Relaxed);
+        if connection.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
+            connection.used.store(millis(port.now()), Ordering::Relaxed);
+        }
         InFlight { connection, port }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        // before it counts as idle: nobody may see it unused since long ago
-        if self.connection.in_flight.load(Ordering::Relaxed) == 1 {
-            self.connection.used.store(millis(self.port.now()), Ordering::Relaxed);
-        }
+        // before it may count as idle: nobody may see it unused since long ago
+        self.connection.used.store(millis(self.port.now()), Ordering::Relaxed);
         self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
