@@ -17,13 +17,17 @@ use tokio_postgres::Client;
 
 use crate::dialler::Dialler;
 use crate::executor::EXECUTOR;
-use crate::opener::{HANDED_OVER, Opener, has_one_to_hand_over};
+use crate::opener::{HANDED_OVER, Opener, Pooled, has_one_to_hand_over};
 use crate::pool::PoolSettings;
 use crate::queue::{ACQUIRE, Acquire, Place, Step};
 use crate::statistics::PoolStatistics;
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long the close of that one is waited for, though the dropped connection ends before: PgBouncer keeps a cancel request for
+/// 10 s where it has no connection for it (`cancel_wait_timeout`), and 1.18 ends when the client closes first.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Connections to one database, on tokio.
 ///
@@ -268,8 +272,13 @@ impl Drop for Connection {
         let (false, Ok(runtime)) = (pooled.client.is_closed(), Handle::try_current()) else { return };
         runtime.spawn(async move {
             // what may still run can't be known here
-            let _ = timeout(CANCEL_DEADLINE, pooled.peer.cancel(pooled.client.cancel_token())).await;
-            drop(pooled);
+            let Pooled { client, peer, .. } = pooled;
+            let mut cancelling = pin!(timeout(CLOSE_DEADLINE, peer.cancel(client.cancel_token())));
+            let ended = timeout(CANCEL_DEADLINE, cancelling.as_mut()).await;
+            drop(client);
+            if ended.is_err() {
+                let _ = cancelling.await;
+            }
         });
     }
 }
