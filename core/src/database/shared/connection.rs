@@ -16,8 +16,9 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 /// wake-up, so a burst should not do it; 64 small statements are answered within a millisecond.
 const ELSEWHERE: usize = 64;
 
-/// A connection on which nothing was answered for so long has a slow statement: others go elsewhere.
-const SLOW: u64 = 10;
+/// A connection on which nothing was answered for so many milliseconds has a slow statement: others go elsewhere. A busy machine
+/// alone makes it ten.
+const SLOW: u64 = 50;
 
 pub(super) struct Connection {
     pub(super) client: Client,
