@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use pgspan::driver::{Notifications, drive};
 use pgspan::{ConnectionUrl, Error, Result};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::LoadBalanceHosts;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::cancel::Peer;
@@ -46,6 +47,17 @@ pub(crate) struct Opened {
     pub(crate) peer: Peer,
     /// Drives the connection; it ends when the client is dropped and everything is answered, or when aborted.
     pub(crate) task: JoinHandle<()>,
+}
+
+impl Opened {
+    fn drive<S, T>((client, connection): (Client, Connection<S, T>), peer: Peer) -> Opened
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (task, notifications) = drive(connection);
+        Opened { client, notifications, peer, task: tokio::spawn(politely(task)) }
+    }
 }
 
 impl Dialler {
@@ -108,18 +120,10 @@ impl Dialler {
 
     async fn open_one(&self, config: &Config) -> Result<Opened, tokio_postgres::Error> {
         let peer = Peer::of(config, self.0.tls.as_ref());
-        match &self.0.tls {
-            None => {
-                let (client, connection) = config.connect(NoTls).await?;
-                let (task, notifications) = drive(connection);
-                Ok(Opened { client, notifications, peer, task: tokio::spawn(politely(task)) })
-            }
-            Some(tls) => {
-                let (client, connection) = config.connect(tls.clone()).await?;
-                let (task, notifications) = drive(connection);
-                Ok(Opened { client, notifications, peer, task: tokio::spawn(politely(task)) })
-            }
-        }
+        Ok(match &self.0.tls {
+            None => Opened::drive(config.connect(NoTls).await?, peer),
+            Some(tls) => Opened::drive(config.connect(tls.clone()).await?, peer),
+        })
     }
 
     /// As `load_balance_hosts` wants them.

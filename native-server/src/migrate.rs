@@ -56,7 +56,7 @@ pub const MIGRATIONS: &[Migration] =
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached, [`Kind::Refused`] if an
+/// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached or leaves, [`Kind::Refused`] if an
 /// applied migration was altered since or one ends its transaction itself, [`Kind::Server`] if one fails or does not get its
 /// locks, [`Kind::Timeout`] if the server does not answer; those before it stay applied.
 ///
@@ -91,7 +91,7 @@ pub async fn migrate_with(url: &str, migrations: &[Migration]) -> Result<Vec<&'s
 ///
 /// # Errors
 ///
-/// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached, [`Kind::Server`] if it
+/// [`Kind::Config`] if the URL can't be used, [`Kind::Unavailable`] if the server can't be reached or leaves, [`Kind::Server`] if it
 /// refuses to answer, [`Kind::Timeout`] if it does not answer.
 ///
 /// # Cancel safety
@@ -279,7 +279,16 @@ fn failed(what: &str, error: tokio_postgres::Error) -> Error {
         Some(db) => format!("{} ({})", db.message(), db.code().code()),
         None => tls::reason(&error),
     };
-    Error::new(Kind::Server, format!("could not {what}: {why}"))
+    let kind = match error.code() {
+        Some(code) if !is_leaving(code) => Kind::Server,
+        _ => Kind::Unavailable,
+    };
+    Error::new(kind, format!("could not {what}: {why}"))
+}
+
+/// Whether the server ends, or this connection to it (PostgreSQL documentation, appendix A): it may be back soon.
+fn is_leaving(code: &SqlState) -> bool {
+    matches!(*code, SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW)
 }
 
 /// Line ends do not count: a checkout may change them.

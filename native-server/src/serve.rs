@@ -55,7 +55,8 @@ pub(crate) use route::Noted;
 ///
 /// # Cancel safety
 ///
-/// Dropping the future stops accepting; connections go on until the runtime ends.
+/// Dropping the future stops accepting; connections go on until the runtime ends, or with the last clone of
+/// [`Options::workers`].
 pub async fn serve(
     listener: impl Into<Listener>,
     router: Router,

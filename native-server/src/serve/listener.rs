@@ -183,8 +183,7 @@ impl Listener {
             let accepted = match &self.0 {
                 Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true); // an answer is small and complete
-                    #[cfg(target_os = "linux")]
-                    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(write_timeout));
+                    end_when_unread(&stream, write_timeout);
                     Stream::Tcp(stream)
                 }),
                 Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
@@ -203,6 +202,14 @@ impl Listener {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+fn end_when_unread(stream: &TcpStream, after: Duration) {
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(after));
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_when_unread(_: &TcpStream, _: Duration) {}
 
 impl Drop for Listener {
     fn drop(&mut self) {

@@ -62,6 +62,19 @@ async fn a_migration_that_fails_leaves_nothing_and_those_before_it_stay() -> Res
 }
 
 #[tokio::test]
+async fn a_server_that_leaves_in_the_middle_is_told_from_a_migration_that_fails() -> Result<()> {
+    let bed = Bed::new("migrate lost").await?;
+    let url = bed.database().await?;
+    let lost = [Migration { sql: "SELECT pg_terminate_backend(pg_backend_pid())", ..SLOW }];
+    let error = migrate_with(&url, &lost).await.err().context("it passed")?;
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(migrate_with(&url, &[BAD]).await?, ["bad"]);
+    let error = migrate_with(&url, &[SLOW, Migration { version: 4, ..BAD }]).await.err().context("it passed")?;
+    assert_eq!(error.kind(), Kind::Server, "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_migration_gives_up_on_a_lock_before_those_behind_it_wait_long() -> Result<()> {
     let bed = Bed::new("migrate locked").await?;
     let url = bed.database().await?;

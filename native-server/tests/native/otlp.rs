@@ -65,24 +65,10 @@ async fn start(
     name: &str,
     collector: u16,
     more: &[(&str, &str)],
-) -> Result<(u16, Process, std::path::PathBuf)> {
-    let port = free_port()?;
-    let address = format!("127.0.0.1:{port}");
-    let nowhere = format!("postgres://u@127.0.0.1:{}/d", free_port()?);
+) -> Result<(Process, u16, std::path::PathBuf)> {
     let endpoint = format!("http://127.0.0.1:{collector}/");
-    let environment = [
-        ("DATABASE_URL", nowhere.as_str()),
-        ("LISTEN_ADDR", &address),
-        ("METRICS_ADDR", "off"),
-        ("DRAIN_GRACE_MS", "0"),
-        ("ACQUIRE_TIMEOUT_MS", "500"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
-    ];
-    let log = tests::target_dir().join(format!("tests/{name}-{}.log", std::process::id()));
-    let mut process =
-        Process::start("pgspan-server", program(&["serve"], &environment).envs(more.iter().copied()), &log)?;
-    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
-    Ok((port, process, log))
+    let more = [&[("ACQUIRE_TIMEOUT_MS", "500"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint)], more].concat();
+    serving(name, &nowhere()?, &more).await
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! The program itself: its exit codes, and what it prints.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tests::{PgBouncer, free_port, http};
+use tests::{PgBouncer, Process, free_port, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::{Bed, named};
@@ -19,6 +20,32 @@ pub(crate) fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Comma
 pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
     let Output { status, stdout, stderr } = program(arguments, environment).output()?;
     Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
+}
+
+/// `serve` on a port of its own, once it answers, and its log. What is in `more` wins.
+pub(crate) async fn serving(
+    name: &str,
+    database: &str,
+    more: &[(&str, &str)],
+) -> Result<(Process, u16, PathBuf)> {
+    let port = free_port()?;
+    let address = format!("127.0.0.1:{port}");
+    let environment = [
+        ("DATABASE_URL", database),
+        ("LISTEN_ADDR", &address),
+        ("METRICS_ADDR", "off"),
+        ("DRAIN_GRACE_MS", "0"),
+    ];
+    let log = tests::target_dir().join(format!("tests/{name}-{}.log", std::process::id()));
+    let mut command = program(&["serve"], &environment);
+    let mut process = Process::start("pgspan-server", command.envs(more.iter().copied()), &log)?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    Ok((process, port, log))
+}
+
+/// The URL of a database that is not there.
+pub(crate) fn nowhere() -> Result<String> {
+    Ok(format!("postgres://u:CANARY@127.0.0.1:{}/d", free_port()?))
 }
 
 #[test]
@@ -290,7 +317,7 @@ async fn it_serves_without_a_database_and_ends_cleanly_at_sigterm() -> Result<()
     let environment =
         [("DATABASE_URL", nowhere.as_str()), ("LISTEN_ADDR", &address), ("LOG_FILTER", "trace")];
     let mut command = program(&["serve"], &environment);
-    let mut process = tests::Process::start("pgspan-server", &mut command, &log)?;
+    let mut process = Process::start("pgspan-server", &mut command, &log)?;
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).context("a port")?;
     http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
     assert_eq!(http::status(port, "/readyz").await?, 503);
@@ -329,19 +356,10 @@ async fn the_seed_program_prints_what_it_did_and_the_second_run_rolls_back() -> 
 async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> Result<()> {
     let bed = Bed::new("program ready").await?;
     let url = named(&bed.database().await?, "program ready");
-    let port = free_port()?;
-    let address = format!("127.0.0.1:{port}");
-    let environment = [
-        ("DATABASE_URL", url.as_str()),
-        ("LISTEN_ADDR", &address),
-        ("LOG_FORMAT", "json"),
-        ("LOG_FILTER", "info,pgspan_server::request=debug"),
-    ];
-    let log = tests::target_dir().join(format!("tests/program-ready-{}.log", std::process::id()));
-    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
-    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    let more = [("LOG_FORMAT", "json"), ("LOG_FILTER", "info,pgspan_server::request=debug")];
+    let (mut process, port, log) = serving("program-ready", &url, &more).await?;
     assert_eq!(http::status(port, "/readyz").await?, 503);
-    assert_eq!(run(&["migrate"], &environment[..1])?.0, Some(0));
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
     // the answer before may be a second old
     http::wait_until_ok(&mut process, port, &["/readyz"], Duration::from_secs(5)).await?;
     assert_eq!(http::status(port, "/add?a=30000&b=30000").await?, 200);
@@ -361,13 +379,9 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
     let bed = Bed::new("program metrics").await?;
     let url = named(&bed.database().await?, "program metrics");
     assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
-    let (port, metrics) = (free_port()?, free_port()?);
-    let (address, metrics_address) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{metrics}"));
-    let environment =
-        [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("METRICS_ADDR", &metrics_address)];
-    let log = tests::target_dir().join(format!("tests/program-metrics-{}.log", std::process::id()));
-    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
-    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    let metrics = free_port()?;
+    let more = [("METRICS_ADDR", &*format!("127.0.0.1:{metrics}"))];
+    let (mut process, port, _) = serving("program-metrics", &url, &more).await?;
     for (path, status) in [("/add?a=1&b=2", 200), ("/add?a=9223372036854775807&b=1", 422), ("/CANARY", 404)] {
         assert_eq!(http::status(port, path).await?, status);
     }
@@ -525,23 +539,12 @@ async fn scrape(port: u16) -> Result<String> {
 /// Fault rows F3, smaller, and F4; and a body that never comes.
 #[tokio::test]
 async fn idle_connections_cost_little_and_what_is_too_large_or_never_comes_is_refused() -> Result<()> {
-    let port = free_port()?;
-    let (address, nowhere) =
-        (format!("127.0.0.1:{port}"), format!("postgres://u@127.0.0.1:{}/d", free_port()?));
-    let environment = [
-        ("DATABASE_URL", nowhere.as_str()),
-        ("LISTEN_ADDR", &address),
-        ("METRICS_ADDR", "off"),
-        ("REQUEST_TIMEOUT_MS", "500"),
-        ("DRAIN_GRACE_MS", "0"),
-    ];
-    let log = tests::target_dir().join(format!("tests/program-limits-{}.log", std::process::id()));
-    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
-    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    let more = [("REQUEST_TIMEOUT_MS", "500")];
+    let (process, port, _) = serving("program-limits", &nowhere()?, &more).await?;
     let before = resident_kib(process.id());
     let mut idle = Vec::new();
     for _ in 0..300 {
-        idle.push(tokio::net::TcpStream::connect(&address).await?);
+        idle.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await?);
     }
     assert_eq!(http::status(port, "/livez").await?, 200);
     if let (Some(before), Some(after)) = (before, resident_kib(process.id())) {
@@ -639,20 +642,9 @@ async fn systemd_passes_the_socket_and_hears_of_the_start_and_sighup_changes_wha
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_with_the_signals_code() -> Result<()> {
-    let nowhere = format!("postgres://u@127.0.0.1:{}/d", free_port()?);
     for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let port = free_port()?;
-        let address = format!("127.0.0.1:{port}");
-        let environment = [
-            ("DATABASE_URL", nowhere.as_str()),
-            ("LISTEN_ADDR", &address),
-            ("METRICS_ADDR", "off"),
-            ("DRAIN_GRACE_MS", "30000"),
-        ];
-        let log = tests::target_dir().join(format!("tests/program-signal-{code}-{}.log", std::process::id()));
-        let mut process =
-            tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
-        http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+        let more = [("DRAIN_GRACE_MS", "30000")];
+        let (mut process, port, _) = serving(&format!("program-signal-{code}"), &nowhere()?, &more).await?;
         process.signal(Signal::TERM)?;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(http::status(port, "/livez").await?, 200); // the first one left it time
@@ -666,20 +658,9 @@ async fn a_second_signal_ends_it_at_once_with_the_signals_code() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_cut_off_at_its_end_makes_it_fail_with_1() -> Result<()> {
-    let port = free_port()?;
-    let (address, nowhere) =
-        (format!("127.0.0.1:{port}"), format!("postgres://u@127.0.0.1:{}/d", free_port()?));
-    let environment = [
-        ("DATABASE_URL", nowhere.as_str()),
-        ("LISTEN_ADDR", &address),
-        ("METRICS_ADDR", "off"),
-        ("DRAIN_GRACE_MS", "0"),
-        ("DRAIN_TIMEOUT_MS", "300"),
-    ];
-    let log = tests::target_dir().join(format!("tests/program-cut-off-{}.log", std::process::id()));
-    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
-    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
-    let mut stream = tokio::net::TcpStream::connect(&address).await?;
+    let more = [("DRAIN_TIMEOUT_MS", "300")];
+    let (mut process, port, log) = serving("program-cut-off", &nowhere()?, &more).await?;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
     let head =
         "POST /add HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     stream.write_all(head.as_bytes()).await?; // and never the rest
@@ -703,11 +684,7 @@ async fn at_sigterm_it_is_not_ready_first_and_what_is_under_way_is_answered() ->
     let bed = Bed::new("program drain").await?;
     let url = named(&bed.database().await?, "program drain");
     assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
-    let port = free_port()?;
-    let address = format!("127.0.0.1:{port}");
-    let environment = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", &address), ("DRAIN_GRACE_MS", "400")];
-    let log = tests::target_dir().join(format!("tests/program-drain-{}.log", std::process::id()));
-    let mut process = tests::Process::start("pgspan-server", &mut program(&["serve"], &environment), &log)?;
+    let (mut process, port, _) = serving("program-drain", &url, &[("DRAIN_GRACE_MS", "400")]).await?;
     http::wait_until_ok(&mut process, port, &["/readyz"], Duration::from_secs(10)).await?;
 
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;

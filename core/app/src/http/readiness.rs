@@ -16,7 +16,8 @@ const KEPT: Duration = Duration::from_secs(1);
 /// How long all connections may be in use before that is no burst any more, and this instance not ready.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// How long a connection is waited for meanwhile, and for another who looks: below a probe's own deadline, which often is one second.
+/// How long a connection is waited for meanwhile, and for another who looks: below a probe's own deadline, which often is one
+/// second.
 const BRIEFLY: Duration = Duration::from_millis(500);
 
 /// What was found last, for all who ask.
