@@ -50,7 +50,7 @@ extern crate self as pgspan;
 
 mod batch;
 pub mod book;
-mod config;
+mod connection_url;
 mod copy;
 mod database;
 mod deadline;
@@ -62,6 +62,7 @@ mod prepared;
 mod retry;
 mod row;
 mod session;
+mod settings;
 mod sql;
 pub mod sqlstate;
 #[cfg(feature = "testing")]
@@ -69,7 +70,7 @@ pub mod testing;
 mod transaction;
 
 pub use batch::{Batch, Results};
-pub use config::{ConnectionUrl, Pooler, Recycle, Settings, Tls};
+pub use connection_url::{ConnectionUrl, Tls};
 pub use copy::{CopyIn, CopyOut};
 pub use database::{Database, Statistics, connect, connect_with};
 pub use driver::Driver;
@@ -84,6 +85,7 @@ pub use prepared::Prepared;
 pub use retry::Retry;
 pub use row::{ColumnIndex, FromColumn, FromRow, Row};
 pub use session::{Rows, Session, Statements};
+pub use settings::{Pooler, Recycle, Settings};
 pub use sql::Sql;
 pub use transaction::{Isolation, Transaction, TransactionId, TransactionOptions, TransactionStatus};
 

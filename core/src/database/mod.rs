@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::config::Settings;
+use crate::settings::Settings;
 use crate::deadline::{Elapsed, Scope};
 use crate::driver::{BoxFuture, Dialled, Driver, Erased, Port};
 use crate::error::{Error, Kind, Result};

@@ -17,7 +17,7 @@ use std::fmt;
 use tokio_postgres::Client;
 
 use crate::batch::Batch;
-use crate::config::Recycle;
+use crate::settings::Recycle;
 use crate::database::Database;
 use crate::driver::Lease;
 use crate::error::{Answer as Verdict, Error, Kind, Result, Stake, must_not_be_reused};
