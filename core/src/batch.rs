@@ -3,16 +3,16 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::pin::Pin;
+use std::time::Duration;
 
-use bytes::BytesMut;
-
-use crate::error::{Answer as Verdict, Error, Kind, Result, Stake};
+use crate::error::{Error, Result};
 use crate::retry::Retry;
 use crate::row::FromRow;
 use crate::session::pipeline::Outcome;
-use crate::session::{Behind, Block, Session, Start, one, optional, stake};
+use crate::session::{Session, Want, one, optional};
 use crate::sql::Sql;
-use crate::transaction::TransactionOptions;
+use crate::transaction::Transaction;
+use crate::transaction_options::TransactionOptions;
 
 /// Statements that are written at once and answered in one round trip. Await it, or make it [`atomic`](Batch::atomic).
 ///
@@ -21,11 +21,23 @@ use crate::transaction::TransactionOptions;
 ///
 /// # Errors
 ///
-/// The first statement that failed decides; [`Error::statement`] says which it was, counted from 0, and no result of a
-/// later one is given. Otherwise as [`Session::execute`]; nothing is sent if a parameter of any statement does not fit.
+/// The first statement that failed decides; [`Error::statement_index`] says which it was, counted from 0, and no result of a
+/// later one is given. Otherwise as [`Session::execute`]; nothing is sent if any statement can't be encoded.
 ///
-/// An atomic batch is retried by itself, at most twice and with jitter, after a serialization failure or a deadlock. Its
-/// COMMIT is in the same flight, so a lost connection means [`Kind::OutcomeUnknown`].
+/// An atomic batch is retried by itself, at most twice and with jitter, after a serialization failure or a deadlock. A single CALL
+/// or DO is not: it may have committed by itself before it failed. The COMMIT is in the same flight, so a lost connection means
+/// [`Kind::OutcomeUnknown`](crate::Kind::OutcomeUnknown).
+///
+/// # Time
+///
+/// Each statement has its own time: the server counts it for each, and so do we, from the answer before. So a batch of a hundred
+/// statements may take a hundred times [`Settings::statement_timeout`](crate::Settings::statement_timeout). What bounds the whole is
+/// [`Database::with_deadline`](crate::Database::with_deadline). [`timeout`](Batch::timeout) gives its statements another time.
+///
+/// # Behind a transaction pooler
+///
+/// Without [`Settings::pooler_pipelines`](crate::Settings::pooler_pipelines) the statements of a batch in autocommit are sent one by
+/// one, each in a round trip of its own. An atomic batch needs one round trip everywhere.
 ///
 /// # Cancel safety
 ///
@@ -37,39 +49,108 @@ pub struct Batch<'s, 'q> {
     depth: usize,
     statements: Vec<Sql<'q>>,
     atomic: bool,
+    timeout: Option<Duration>,
 }
 
 impl<'s, 'q> Batch<'s, 'q> {
     pub(crate) fn new(session: &'s mut Session, depth: usize, statements: Vec<Sql<'q>>) -> Batch<'s, 'q> {
-        Batch { session, depth, statements, atomic: false }
+        Batch { session, depth, statements, atomic: false, timeout: None }
     }
 
     /// Makes the batch one transaction: BEGIN, the statements and COMMIT in one round trip. A single statement is one by itself
-    /// and is sent alone, unless a pooler stands in between, where the limits travel with it; a CALL that commits inside is not
+    /// and is sent alone, unless a pooler stands in between, where the limits travel with it. A CALL that commits inside is not
     /// atomic then. In a transaction's batch it is one already, and nothing changes.
     pub fn atomic(mut self) -> Batch<'s, 'q> {
         self.atomic = self.depth == 0;
         self
     }
 
+    /// Says how long each statement may take that has no [`timeout`](Sql::timeout) of its own.
+    pub fn timeout(mut self, limit: Duration) -> Batch<'s, 'q> {
+        self.timeout = Some(limit);
+        self
+    }
+
     async fn run(self) -> Result<Results> {
+        let outcomes = match self.atomic {
+            true => self.run_atomic().await?,
+            false if self.goes_one_by_one() => self.run_one_by_one().await?,
+            false => {
+                let Batch { session, depth, statements, timeout, .. } = self;
+                let outcomes = session.statements(depth, &statements, timeout, Want::All).await;
+                outcomes.map_err(|error| if statements.len() == 1 { error.at(0) } else { error })?
+            }
+        };
+        Ok(Results(outcomes.into_iter().map(Some).collect()))
+    }
+
+    /// Whether a statement may be written only when the one ahead of it is answered.
+    fn goes_one_by_one(&self) -> bool {
+        self.depth == 0 && self.statements.len() > 1 && !self.session.scope.settings().pipelines()
+    }
+
+    /// Those behind a failed one run all the same, as they do in one flight.
+    async fn run_one_by_one(self) -> Result<Vec<Outcome>> {
+        let (mut outcomes, mut failure) = (Vec::new(), None);
         for (position, sql) in self.statements.iter().enumerate() {
-            if let Err(error) = encode(sql) {
-                self.session.account.fail(None);
-                return Err(error.at(position));
+            let sent = self.session.statements(0, std::slice::from_ref(sql), self.timeout, Want::All).await;
+            match sent {
+                Ok(outcome) => outcomes.extend(outcome),
+                Err(error) => drop(failure.get_or_insert(error.at(position))),
             }
         }
-        if !self.atomic {
-            return self.session.pipelined(self.depth, &self.statements).await;
-        }
-        let mut retry = Retry::new(self.session.db.clone());
+        failure.map_or(Ok(outcomes), Err)
+    }
+
+    async fn run_atomic(self) -> Result<Vec<Outcome>> {
+        let Batch { session, statements, timeout, .. } = self;
+        let has_pooler = session.scope.settings().pooler.is_some();
+        // a statement by itself is a transaction; behind a pooler the limits must travel with it
+        let alone = statements.is_empty() || statements.len() == 1 && !has_pooler;
+        let commits_by_itself =
+            alone && statements.iter().any(Sql::may_commit);
+        let mut retry = Retry::new(session.scope.clone());
         loop {
-            match self.session.one_flight(&self.statements).await {
+            let sent = match alone {
+                true => session.statements(0, &statements, timeout, Want::All).await.map_err(|error| error.at(0)),
+                false => {
+                    let options = TransactionOptions::new();
+                    let options = timeout.map_or(options.clone(), |limit| options.timeout(limit));
+                    session.atomic(&statements, options, Want::All).await
+                }
+            };
+            match sent {
                 // not on a connection that was lost behind the error
-                Err(error) if self.session.ready().is_ok() && retry.again(&error).await => {}
+                Err(error)
+                    if !commits_by_itself && session.ready().is_ok() && retry.again(&error).await => {}
                 done => return done,
             }
         }
+    }
+}
+
+impl Session {
+    /// Any number of statements in one round trip, each in autocommit; [`Batch::atomic`] makes them one transaction.
+    pub fn batch<'s, 'q, I>(&'s mut self, statements: I) -> Batch<'s, 'q>
+    where
+        I: IntoIterator,
+        I::Item: Into<Sql<'q>>,
+    {
+        self.settle(0);
+        Batch::new(self, 0, statements.into_iter().map(Into::into).collect())
+    }
+}
+
+impl Transaction<'_> {
+    /// Any number of statements in one round trip, inside this transaction.
+    pub fn batch<'t, 'q, I>(&'t mut self, statements: I) -> Batch<'t, 'q>
+    where
+        I: IntoIterator,
+        I::Item: Into<Sql<'q>>,
+    {
+        let (session, depth) = self.parts();
+        session.settle(depth);
+        Batch::new(session, depth, statements.into_iter().map(Into::into).collect())
     }
 }
 
@@ -100,7 +181,7 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// [`Kind::Refused`] if there is no such statement, or its rows were taken already.
+    /// [`Kind::Refused`](crate::Kind::Refused) if there is no such statement, or its rows were taken already.
     pub fn affected(&self, statement: usize) -> Result<u64> {
         match self.0.get(statement) {
             Some(Some(outcome)) => Ok(outcome.affected),
@@ -112,7 +193,7 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// As [`Session::fetch_one`], and [`Kind::Refused`] if there is no such statement, or its rows were taken already.
+    /// As [`Session::fetch_one`], and [`Kind::Refused`](crate::Kind::Refused) if there is no such statement, or its rows were taken already.
     pub fn fetch_one<T: FromRow>(&mut self, statement: usize) -> Result<T> {
         one(self.take(statement)?).map_err(|error| error.at(statement))
     }
@@ -121,7 +202,7 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// As [`Session::fetch_optional`], and [`Kind::Refused`] as in [`fetch_one`](Results::fetch_one).
+    /// As [`Session::fetch_optional`], and [`Kind::Refused`](crate::Kind::Refused) as in [`fetch_one`](Results::fetch_one).
     pub fn fetch_optional<T: FromRow>(&mut self, statement: usize) -> Result<Option<T>> {
         optional(self.take(statement)?).map_err(|error| error.at(statement))
     }
@@ -130,7 +211,7 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// As [`Session::fetch_all`], and [`Kind::Refused`] as in [`fetch_one`](Results::fetch_one).
+    /// As [`Session::fetch_all`], and [`Kind::Refused`](crate::Kind::Refused) as in [`fetch_one`](Results::fetch_one).
     pub fn fetch_all<T: FromRow>(&mut self, statement: usize) -> Result<Vec<T>> {
         crate::row::from_rows(self.take(statement)?.rows).map_err(|error| error.at(statement))
     }
@@ -142,131 +223,6 @@ impl Results {
 
 fn missing(statement: usize) -> Error {
     Error::refused("the batch has no such statement, or its rows were taken already").at(statement)
-}
-
-/// Whether every parameter can be written. In a flight of several statements this must be known before the first is
-/// sent, since the others, and a COMMIT, would not wait.
-fn encode(sql: &Sql<'_>) -> Result<()> {
-    let mut scratch = BytesMut::new();
-    for (position, param) in sql.params().iter().enumerate() {
-        scratch.clear();
-        param.value().to_sql_checked(param.ty(), &mut scratch).map_err(|source| {
-            Error::new(Kind::Parameter, format!("error serializing parameter {position}")).with_source(source)
-        })?;
-    }
-    Ok(())
-}
-
-impl Session {
-    /// Statements in one flight, in the transaction at `depth` or each in autocommit.
-    async fn pipelined(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<Results> {
-        if statements.is_empty() {
-            return Ok(Results(Vec::new()));
-        }
-        let opening = self.prepare(depth, statements)?;
-        let sent: Vec<&Sql<'_>> = opening.iter().chain(statements).collect();
-        let mut answers = self.flight(&sent).await?.answers;
-        let rest = answers.split_off(opening.len().min(answers.len()));
-        self.judge_opening(&opening, answers, Behind::of_all(&rest, statements.len()))?;
-        let mut outcomes = Vec::with_capacity(statements.len());
-        let mut failure = None;
-        // every answer goes into the account, the first failure is the batch's
-        for (position, answer) in rest.into_iter().enumerate() {
-            let stake = statements.get(position).map_or(Stake::Nothing, |sql| stake(depth, sql));
-            match answer {
-                Ok(outcome) => outcomes.push(Some(outcome)),
-                Err(error) => {
-                    let error = self.judge(error, stake).at(position);
-                    failure.get_or_insert(error);
-                    outcomes.push(None);
-                }
-            }
-        }
-        match failure {
-            Some(error) => Err(error),
-            None if outcomes.len() < statements.len() => {
-                let stakes = statements.iter().skip(outcomes.len()).map(|sql| stake(depth, sql));
-                let stake = if stakes.into_iter().any(|stake| stake == Stake::Commit) {
-                    Stake::Commit
-                } else {
-                    Stake::Nothing
-                };
-                Err(Error::deadline(stake).at(outcomes.len()))
-            }
-            None => Ok(Results(outcomes)),
-        }
-    }
-
-    /// BEGIN, the statements and COMMIT in one flight; a single statement alone, unless limits must travel with it.
-    async fn one_flight(&mut self, statements: &[Sql<'_>]) -> Result<Results> {
-        self.settle(0);
-        let no_limits = self.db.settings().transaction_limits().is_empty();
-        if statements.is_empty() || statements.len() == 1 && no_limits {
-            return self.pipelined(0, statements).await; // a statement by itself is a transaction
-        }
-        self.account.blocks.push(Block::new(Start::Begin(TransactionOptions::new())));
-        let opening = match self.prepare(1, statements) {
-            Ok(opening) => opening,
-            Err(error) => {
-                self.account.blocks.clear();
-                return Err(error);
-            }
-        };
-        let commit = Sql::new("COMMIT");
-        let sent: Vec<&Sql<'_>> = opening.iter().chain(statements).chain([&commit]).collect();
-        let stake = match statements.iter().all(Sql::is_reading) {
-            true => Stake::Nothing,
-            false => Stake::Commit,
-        };
-        let mut answers = self.flight(&sent).await?.answers;
-        let committed = match answers.len() == sent.len() {
-            true => answers.pop(),
-            false => None,
-        };
-        let rest = answers.split_off(opening.len().min(answers.len()));
-        let behind = Behind::of_all(&rest, statements.len());
-        // The middle decides: a COMMIT behind a failed statement is answered without an error.
-        let mut outcomes = Vec::with_capacity(statements.len());
-        let mut failure: Option<(usize, tokio_postgres::Error)> = None;
-        for (position, answer) in rest.into_iter().enumerate() {
-            match answer {
-                Ok(outcome) => outcomes.push(Some(outcome)),
-                Err(error) => {
-                    self.account.broken |= Verdict::of(&error) == Verdict::Lost;
-                    failure.get_or_insert((position, error));
-                }
-            }
-        }
-        if let Some(Err(error)) = &committed {
-            self.account.broken |= Verdict::of(error) == Verdict::Lost;
-        }
-        let opened = self.judge_opening(&opening, answers, behind);
-        let result = match (opened, failure, committed) {
-            (Err(error), _, _) if error.is_outcome_unknown() => Err(error),
-            // lost before BEGIN was answered: all that was written behind it may have been carried out
-            (Err(_), _, _) if self.account.broken && self.refusal().is_none() => {
-                Err(Error::new(stake_kind(stake), "the connection was lost"))
-            }
-            (Err(error), _, _) => Err(error),
-            (Ok(()), Some((position, error)), _) => {
-                let definite = Verdict::of(&error) == Verdict::Definite;
-                Err(self.judge(error, if definite { Stake::Nothing } else { stake }).at(position))
-            }
-            (Ok(()), None, Some(Err(error))) => Err(self.judge(error, stake)),
-            (Ok(()), None, None) => Err(Error::deadline(stake)),
-            (Ok(()), None, Some(Ok(_))) => Ok(Results(outcomes)),
-        };
-        // COMMIT was answered, so there is no block any more; if not, the connection is closed anyway
-        self.account.blocks.clear();
-        result
-    }
-}
-
-fn stake_kind(stake: Stake) -> Kind {
-    match stake {
-        Stake::Commit => Kind::OutcomeUnknown,
-        Stake::Nothing => Kind::Unavailable,
-    }
 }
 
 impl fmt::Debug for Batch<'_, '_> {

@@ -2,33 +2,50 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
-use crate::deadline::Elapsed;
-use crate::error::{Answer, Error, Kind, Result, Stake};
-use crate::session::{Sent, Session};
-use crate::sql::Sql;
+use crate::error::{Error, Kind, Result, Stake, Verdict};
+use crate::scope::Elapsed;
+use crate::session::{Limit, Session};
+use crate::sql::{Encoded, Sql};
+use crate::stream::Sent;
+use crate::transaction::Transaction;
 
 /// Data on its way into a table: `COPY … FROM STDIN`. Send it in pieces of any size, then [`finish`](CopyIn::finish).
+///
+/// The server's `statement_timeout` is off meanwhile; instead each piece has that time to be taken (see
+/// [`timeout`](CopyIn::timeout)).
 ///
 /// Dropped before it is finished, it ends the session's connection, and the transaction is rolled back.
 #[must_use = "a COPY that is not finished is rolled back"]
 pub struct CopyIn<'s> {
     session: &'s mut Session,
+    limit: Limit,
     sink: Pin<Box<CopyInSink<Bytes>>>,
 }
 
 impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyIn<'s>> {
         let sql = Sql::new(statement);
-        let sink = session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_in(sql.text()))).await;
+        let limit = session.account.limit();
+        let sink = session
+            .start_copy(depth, &sql, limit, |client, encoded| Box::pin(client.copy_in(encoded.text())))
+            .await;
         // tokio-postgres gives up a refused COPY with a Sync no one waits for, and ends over its answer
         session.account.broken |= matches!(&sink, Err(error) if error.kind() == Kind::Server);
         let sink = sink?;
-        Ok(CopyIn { session, sink: Box::pin(sink) })
+        Ok(CopyIn { session, limit, sink: Box::pin(sink) })
+    }
+
+    /// Says how long the server may take no data, and how long it may take to finish, instead of the transaction's limit for a
+    /// statement.
+    pub fn timeout(mut self, limit: Duration) -> CopyIn<'s> {
+        self.limit = Limit::Of(limit);
+        self
     }
 
     /// Sends a piece of data, waiting while the server is behind.
@@ -42,9 +59,8 @@ impl<'s> CopyIn<'s> {
     ///
     /// Not cancel safe: it is not known whether the piece was sent. Drop the whole `CopyIn`.
     pub async fn send(&mut self, data: impl Into<Bytes>) -> Result<()> {
-        let db = &self.session.db;
-        let sent = self.sink.send(data.into());
-        let sent = db.within(db.settings().statement_deadline(), sent).await;
+        let scope = &self.session.scope;
+        let sent = scope.within(self.limit.deadline(scope.settings()), self.sink.send(data.into())).await;
         self.session.copied(sent)
     }
 
@@ -58,8 +74,9 @@ impl<'s> CopyIn<'s> {
     ///
     /// Dropping the future ends the connection and rolls the transaction back.
     pub async fn finish(mut self) -> Result<u64> {
-        let db = &self.session.db;
-        let done = db.flight(db.settings().statement_deadline(), self.sink.as_mut().finish()).await;
+        let scope = &self.session.scope;
+        let deadline = self.limit.deadline(scope.settings());
+        let (done, _) = scope.flight(scope.within(deadline, self.sink.as_mut().finish())).await;
         let rows = self.session.copied(done)?;
         self.session.account.unanswered -= 1;
         Ok(rows)
@@ -68,9 +85,13 @@ impl<'s> CopyIn<'s> {
 
 /// Data on its way out of a table: `COPY … TO STDOUT`.
 ///
+/// The server's `statement_timeout` is off meanwhile; instead each piece has that time to come (see
+/// [`timeout`](CopyOut::timeout)).
+///
 /// Read it to its end: dropped before, it ends the session's connection, and the transaction is rolled back.
 pub struct CopyOut<'s> {
     session: &'s mut Session,
+    limit: Limit,
     stream: Pin<Box<CopyOutStream>>,
     over: bool,
 }
@@ -78,9 +99,18 @@ pub struct CopyOut<'s> {
 impl<'s> CopyOut<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyOut<'s>> {
         let sql = Sql::new(statement);
-        let stream =
-            session.start_copy(depth, &sql, |client, sql| Box::pin(client.copy_out(sql.text()))).await?;
-        Ok(CopyOut { session, stream: Box::pin(stream), over: false })
+        let limit = session.account.limit();
+        let stream = session
+            .start_copy(depth, &sql, limit, |client, encoded| Box::pin(client.copy_out(encoded.text())))
+            .await?;
+        Ok(CopyOut { session, limit, stream: Box::pin(stream), over: false })
+    }
+
+    /// Says how long a piece may take to come, instead of the transaction's limit for a statement.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> CopyOut<'s> {
+        self.limit = Limit::Of(limit);
+        self
     }
 
     /// The next piece of data, or `None` after the last.
@@ -96,8 +126,8 @@ impl<'s> CopyOut<'s> {
         if self.over {
             return Ok(None);
         }
-        let db = &self.session.db;
-        let piece = db.within(db.settings().statement_deadline(), self.stream.next()).await;
+        let scope = &self.session.scope;
+        let piece = scope.within(self.limit.deadline(scope.settings()), self.stream.next()).await;
         let piece = piece.map(Option::transpose);
         self.over = !matches!(piece, Ok(Ok(Some(_))));
         if matches!(piece, Ok(Ok(None))) {
@@ -107,11 +137,43 @@ impl<'s> CopyOut<'s> {
     }
 }
 
+impl Transaction<'_> {
+    /// Starts `COPY … FROM STDIN`: write the data, then [`finish`](CopyIn::finish).
+    ///
+    /// tokio-postgres can only prepare a COPY, which is one round trip more than another statement.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Transaction::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`execute`](Transaction::execute).
+    pub async fn copy_in(&mut self, statement: &str) -> Result<CopyIn<'_>> {
+        let (session, depth) = self.parts();
+        CopyIn::open(session, depth, statement).await
+    }
+
+    /// Starts `COPY … TO STDOUT`, and gives its data as a stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Transaction::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`execute`](Transaction::execute).
+    pub async fn copy_out(&mut self, statement: &str) -> Result<CopyOut<'_>> {
+        let (session, depth) = self.parts();
+        CopyOut::open(session, depth, statement).await
+    }
+}
+
 impl Session {
     /// Starts a COPY. Until it is finished it counts as unanswered.
-    async fn start_copy<T, F>(&mut self, depth: usize, sql: &Sql<'_>, start: F) -> Result<T>
+    async fn start_copy<T, F>(&mut self, depth: usize, sql: &Sql<'_>, limit: Limit, start: F) -> Result<T>
     where
-        F: for<'c> FnOnce(&'c Client, &'c Sql<'c>) -> Sent<'c, T>,
+        F: for<'c> FnOnce(&'c Client, &'c Encoded<'c>) -> Sent<'c, T>,
     {
         if !sql.is_copy() {
             self.account.fail(None);
@@ -119,7 +181,8 @@ impl Session {
                 "only COPY can be copied: use execute or fetch_all for other statements",
             ));
         }
-        self.start(depth, sql, Stake::Nothing, start).await
+        self.before_flight(depth, &[]).await?;
+        self.start(depth, sql, Stake::Nothing, limit, start).await
     }
 
     /// Enters what became of a piece of a COPY into the account.
@@ -127,10 +190,10 @@ impl Session {
         match piece {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => {
-                self.account.unanswered -= usize::from(Answer::of(&error) == Answer::Definite);
-                Err(self.judge(error, Stake::Nothing))
+                self.account.unanswered -= usize::from(Verdict::of(&error) == Verdict::Definite);
+                Err(self.judge(error, Stake::Nothing, &Sql::new("")))
             }
-            Err(Elapsed) => Err(Error::deadline(Stake::Nothing)),
+            Err(_) => Err(Error::deadline(Stake::Nothing)),
         }
     }
 }

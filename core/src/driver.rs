@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::mpsc;
@@ -12,7 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, Client, Connection, Notification};
 
 use crate::error::{Error, Result};
-use crate::prepared::Prepared;
+pub use crate::guard::{Guard, GuardTls, Watch};
+pub use crate::prepared::Prepared;
+pub use crate::settings::without_connection_check;
 
 /// Where connections come from, and how to wait.
 ///
@@ -53,12 +54,15 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// The watch over a connection: the one whose [`guard`](Watch::guard) its bytes pass.
+    fn watch<'c>(&self, connection: &'c Self::Connection) -> &'c Watch;
+
     /// Opens a connection outside the pool, for shared statements and for `LISTEN`; dropping its client ends it.
     ///
     /// # Errors
     ///
     /// [`Kind::Unavailable`](crate::Kind::Unavailable).
-    fn dial(&self) -> impl Future<Output = Result<Dialled>> + Send;
+    fn dial(&self) -> impl Future<Output = Result<Link>> + Send;
 
     /// Waits.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static;
@@ -88,11 +92,13 @@ impl Executor {
     pub const ONLY: Executor = Executor { number: 0, of: 1 };
 }
 
-/// What [`Driver::dial`] gives: a client, and what the server says to it unasked.
+/// A connection outside the pool, as [`Driver::dial`] gives it.
 #[derive(Debug)]
-pub struct Dialled {
+pub struct Link {
     /// Dropping it ends the connection.
     pub client: Client,
+    /// The watch whose guard the connection's bytes pass.
+    pub watch: Watch,
     /// Ends when the connection does.
     pub notifications: Notifications,
     /// How long it is given new statements; then it ends with the last. `None`: until it breaks.
@@ -101,10 +107,10 @@ pub struct Dialled {
     pub check_after: Option<Duration>,
 }
 
-impl Dialled {
+impl Link {
     /// A connection that is used until it breaks.
-    pub fn new(client: Client, notifications: Notifications) -> Dialled {
-        Dialled { client, notifications, lifetime: None, check_after: None }
+    pub fn new(client: Client, watch: Watch, notifications: Notifications) -> Link {
+        Link { client, watch, notifications, lifetime: None, check_after: None }
     }
 }
 
@@ -157,76 +163,5 @@ impl Stream for Notifications {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Notification>> {
         Pin::new(&mut self.0).poll_next(cx)
-    }
-}
-
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// [`Driver`] without its type, so that `Database` needs no type parameter. Statements and rows are never boxed here.
-pub(crate) trait Port: Send + Sync {
-    fn acquire(&self) -> BoxFuture<Result<Box<dyn Lease>>>;
-    fn dial(&self) -> BoxFuture<Result<Dialled>>;
-    fn sleep(&self, duration: Duration) -> BoxFuture<()>;
-    fn now(&self) -> Duration;
-    fn executor(&self) -> Executor;
-}
-
-/// An exclusive connection without its driver's type. Dropping it ends the connection.
-pub(crate) trait Lease: Send + Sync {
-    fn client(&self) -> &Client;
-    fn refusal(&self) -> Option<Error>;
-    fn prepared(&self) -> Option<&Prepared>;
-    fn recycle(self: Box<Self>);
-}
-
-pub(crate) struct Erased<D>(pub(crate) Arc<D>);
-
-impl<D: Driver> Port for Erased<D> {
-    fn acquire(&self) -> BoxFuture<Result<Box<dyn Lease>>> {
-        let driver = self.0.clone();
-        Box::pin(async move {
-            let connection = driver.acquire().await?;
-            Ok(Box::new(Leased { driver, connection }) as Box<dyn Lease>)
-        })
-    }
-
-    fn dial(&self) -> BoxFuture<Result<Dialled>> {
-        let driver = self.0.clone();
-        Box::pin(async move { driver.dial().await })
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
-        Box::pin(self.0.sleep(duration))
-    }
-
-    fn now(&self) -> Duration {
-        self.0.now()
-    }
-
-    fn executor(&self) -> Executor {
-        self.0.executor()
-    }
-}
-
-struct Leased<D: Driver> {
-    driver: Arc<D>,
-    connection: D::Connection,
-}
-
-impl<D: Driver> Lease for Leased<D> {
-    fn client(&self) -> &Client {
-        &self.connection
-    }
-
-    fn refusal(&self) -> Option<Error> {
-        self.driver.refusal(&self.connection)
-    }
-
-    fn prepared(&self) -> Option<&Prepared> {
-        self.driver.prepared(&self.connection)
-    }
-
-    fn recycle(self: Box<Self>) {
-        self.driver.recycle(self.connection);
     }
 }

@@ -53,44 +53,50 @@ pub mod book;
 mod connection_url;
 mod copy;
 mod database;
-mod deadline;
 pub mod driver;
 mod error;
+mod guard;
 mod listen;
+#[doc(hidden)]
+pub mod macros;
 mod param;
+mod port;
 mod prepared;
 mod retry;
 mod row;
+mod scope;
 mod session;
 mod settings;
 mod sql;
 pub mod sqlstate;
+mod statements;
+mod statistics;
+mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;
+mod transaction_id;
+mod transaction_options;
+pub mod types;
 
 pub use batch::{Batch, Results};
 pub use connection_url::{ConnectionUrl, Tls};
 pub use copy::{CopyIn, CopyOut};
-pub use database::{Database, Statistics, connect, connect_with};
+pub use database::{Database, connect, connect_with};
 pub use driver::Driver;
-pub use error::{Error, Kind, Result, ServerError};
+pub use error::{Error, ErrorDetail, Kind, Result, ServerError};
 pub use listen::{Event, Listener};
-pub use param::{ArrayElement, Bound, Json, Param, bind};
-#[doc(hidden)]
-pub use param::{Bind, expect_param};
+pub use param::{ArrayElement, Json, Param};
 #[doc(no_inline)]
 pub use pgspan_macros::{Composite, Enum, FromRow, sql};
-pub use prepared::Prepared;
 pub use retry::Retry;
 pub use row::{ColumnIndex, FromColumn, FromRow, Row};
-pub use session::{Rows, Session, Statements};
+pub use session::Session;
 pub use settings::{Pooler, Recycle, Settings};
 pub use sql::Sql;
-pub use transaction::{Isolation, Transaction, TransactionId, TransactionOptions, TransactionStatus};
-
-/// PostgreSQL's types as Rust has them, from `postgres-types`.
-pub mod types {
-    #[doc(inline)]
-    pub use tokio_postgres::types::*;
-}
+pub use statements::Statements;
+pub use statistics::Statistics;
+pub use stream::Rows;
+pub use transaction::Transaction;
+pub use transaction_id::{TransactionId, TransactionStatus};
+pub use transaction_options::{Isolation, TransactionOptions};

@@ -1,21 +1,26 @@
 //! LISTEN and NOTIFY as a stream that says when it may have missed something.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 
-use crate::database::Database;
-use crate::driver::Dialled;
+use crate::driver::Link;
 use crate::error::{Error, Result, Stake};
+use crate::scope::Scope;
+use crate::session::Want;
 use crate::session::pipeline::perform;
-use crate::sql::{Sql, quote_identifier};
+use crate::sql::{Encoded, Sql, quote_identifier};
 
-/// A subscription to a channel, on a connection of its own. Made by [`Database::listen`].
+/// A subscription to a channel, on a connection of its own. Made by [`Database::listen`](crate::Database::listen).
+///
+/// It lives as long as the database, whatever [deadline](crate::Database::with_deadline) its caller had.
 pub struct Listener {
-    db: Database,
+    scope: Scope,
     listen: Sql<'static>,
-    connection: Option<Dialled>,
+    connection: Option<Link>,
     pause: Duration,
 }
 
@@ -33,69 +38,105 @@ pub enum Event {
     /// The connection was lost, or its reader fell more than 1,024 notifications behind, and it listens again:
     /// notifications in between are lost. Read the state anew.
     Missed,
+    /// The database was closed. Nothing follows.
+    Closed,
 }
 
 /// The pauses between attempts to connect again: 100 ms, doubled up to 1 s, ±10 %.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A channel may be silent for days, and so may a path that is dead: after so much silence an empty statement asks whether the server
+/// still answers.
+const CHECK_AFTER: Duration = Duration::from_secs(15);
+/// And so long the answer may take.
+const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+
 impl Listener {
-    pub(crate) async fn open(db: Database, channel: &str) -> Result<Listener> {
-        if db.settings().pooler.is_some() {
+    pub(crate) async fn open(scope: &Scope, channel: &str) -> Result<Listener> {
+        if scope.settings().pooler.is_some() {
             return Err(Error::refused(
                 "a transaction pooler can't carry notifications: listen on a direct connection",
             ));
         }
         let listen = Sql::new(format!("LISTEN {}", quote_identifier(channel)));
-        let mut listener = Listener { db, listen, connection: None, pause: FIRST_PAUSE };
-        listener.connection = Some(listener.connect().await?);
-        Ok(listener)
+        let connection = connect(scope, &listen).await?;
+        let scope = scope.without_deadline();
+        Ok(Listener { scope, listen, connection: Some(connection), pause: FIRST_PAUSE })
     }
 
     /// The next event. It waits as long as it takes: a channel may be silent for days. When the connection is lost it
-    /// connects again, however long that takes, and says [`Event::Missed`].
+    /// connects again, however long that takes, and says [`Event::Missed`]. A path that died without a word is noticed within 20 s.
+    /// When the database is closed it says [`Event::Closed`], from then on each time.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no event.
     pub async fn next(&mut self) -> Event {
+        let scope = self.scope.clone();
+        if scope.check_open().is_err() {
+            self.connection = None;
+            return Event::Closed;
+        }
+        let event = match select(pin!(scope.closed()), pin!(self.next_open())).await {
+            Either::Left(((), _)) => None,
+            Either::Right((event, _)) => Some(event),
+        };
+        event.unwrap_or_else(|| {
+            self.connection = None;
+            Event::Closed
+        })
+    }
+
+    async fn next_open(&mut self) -> Event {
         loop {
             if let Some(connection) = &mut self.connection {
-                if let Some(notification) = connection.notifications.next().await {
-                    return Event::Notification {
-                        payload: notification.payload().to_owned(),
-                        process_id: notification.process_id(),
-                    };
+                match self.scope.within(CHECK_AFTER, connection.notifications.next()).await {
+                    Ok(Some(notification)) => {
+                        return Event::Notification {
+                            payload: notification.payload().to_owned(),
+                            process_id: notification.process_id(),
+                        };
+                    }
+                    Err(_) if answers(&self.scope, connection).await => continue,
+                    Ok(None) | Err(_) => {}
                 }
-                self.connection = None;
+                if let Some(connection) = self.connection.take() {
+                    connection.watch.end(); // what is dead says no good-bye
+                }
             }
-            match self.connect().await {
+            match connect(&self.scope, &self.listen).await {
                 Ok(connection) => {
                     self.connection = Some(connection);
                     self.pause = FIRST_PAUSE;
                     return Event::Missed;
                 }
                 Err(error) => {
-                    let pause = self.pause.mul_f64(0.9 + 0.2 * self.db.random_fraction());
+                    let pause = self.pause.mul_f64(0.9 + 0.2 * self.scope.random_fraction());
                     tracing::warn!(%error, "the listener is not connected and tries again");
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                    self.db.port().sleep(pause).await;
+                    self.scope.sleep(pause).await;
                 }
             }
         }
     }
+}
 
-    async fn connect(&self) -> Result<Dialled> {
-        let late = |_| Error::unavailable("no connection was opened in time");
-        let dial = self.db.within(self.db.settings().acquire_timeout, self.db.dial());
-        let dialled = dial.await.map_err(late)??;
-        let listen = self
-            .db
-            .within(self.db.settings().statement_deadline(), perform(&dialled.client, None, &self.listen));
-        let listening = listen.await.map_err(late)?.map_err(|error| Error::answer(error, Stake::Nothing));
-        listening.inspect_err(|error| self.db.count(error))?;
-        Ok(dialled)
-    }
+async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Link> {
+    let late = |_| Error::unavailable("no connection was opened in time");
+    let link = scope.within(scope.settings().acquire_timeout, scope.dial()).await.map_err(late)??;
+    let encoded = Encoded::of(listen)?;
+    let listening = perform(&link.client, None, &encoded, Want::Nothing);
+    let listening = scope.within(scope.settings().statement_timeout, listening).await.map_err(late)?;
+    let asked = listen.asked(scope.settings().error_detail);
+    listening
+        .map_err(|error| Error::answer(error, Stake::Nothing, asked))
+        .inspect_err(|error| scope.count(error))?;
+    Ok(link)
+}
+
+async fn answers(scope: &Scope, link: &Link) -> bool {
+    matches!(scope.within(CHECK_DEADLINE, link.client.execute_typed("", &[])).await, Ok(Ok(_)))
 }
 
 impl fmt::Debug for Listener {

@@ -7,12 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
 
-use crate::sql::Sql;
-
 /// What is prepared on one connection. For drivers, which keep one with every connection they give out
 /// ([`Driver::prepared`](crate::Driver::prepared)); it is used where [`Settings::prepare`](crate::Settings::prepare) says so.
 ///
-/// Only statements written with [`sql!`](crate::sql) are prepared: the program's own text bounds their number.
+/// Only statements that are part of the program are prepared ([`sql!`](crate::sql) and string literals): its text bounds their
+/// number.
 #[derive(Default)]
 pub struct Prepared(Mutex<HashMap<&'static str, Slot>>);
 
@@ -32,10 +31,10 @@ pub(crate) enum Way<'p> {
 }
 
 impl Prepared {
-    pub(crate) fn way(&self, sql: &Sql<'_>) -> Way<'_> {
-        let Some(text) = sql.fixed_text() else { return Way::Typed };
+    /// `types` are those of the parameters.
+    pub(crate) fn way<'t>(&self, text: &'static str, types: impl Iterator<Item = &'t Type> + Clone) -> Way<'_> {
         // whose type the server is to find out: an enum, say, which is sent as text
-        if sql.params().iter().any(|param| *param.ty() == Type::UNKNOWN) {
+        if types.clone().any(|ty| *ty == Type::UNKNOWN) {
             return Way::Typed;
         }
         let mut slots = self.lock();
@@ -44,16 +43,15 @@ impl Prepared {
                 slots.insert(text, Slot::Typed);
                 Way::First(Claim { prepared: self, text })
             }
-            Some(Slot::Ready(statement)) if is_for(statement, sql) => Way::Prepared(statement.clone()),
+            // the same text may come with other types from a generic function
+            Some(Slot::Ready(statement)) if statement.params().iter().eq(types) => Way::Prepared(statement.clone()),
             Some(_) => Way::Typed,
         }
     }
 
     /// The next time it is prepared anew: the server forgot it, or its result changed.
-    pub(crate) fn forget(&self, sql: &Sql<'_>) {
-        if let Some(text) = sql.fixed_text() {
-            self.lock().remove(text);
-        }
+    pub(crate) fn forget(&self, text: &'static str) {
+        self.lock().remove(text);
     }
 
     pub(crate) fn clear(&self) {
@@ -63,11 +61,6 @@ impl Prepared {
     fn lock(&self) -> MutexGuard<'_, HashMap<&'static str, Slot>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner) // whole between any two of its calls
     }
-}
-
-/// The same text may come with other types from a generic function.
-fn is_for(statement: &Statement, sql: &Sql<'_>) -> bool {
-    statement.params().iter().eq(sql.params().iter().map(|param| param.ty()))
 }
 
 /// The right to prepare a statement. Dropped unused it leaves the statement unprepared here for good: the server may have
@@ -85,10 +78,9 @@ impl Claim<'_> {
 
     /// What came of it.
     pub(crate) fn enter(self, statement: Result<Statement, tokio_postgres::Error>) {
-        let Ok(statement) = statement else { return self.give_up() };
-        let mut types = statement.columns().iter().map(|column| column.type_());
-        if types.all(|ty| Type::from_oid(ty.oid()).is_some()) {
-            self.prepared.lock().insert(self.text, Slot::Ready(statement));
+        match statement {
+            Ok(statement) => drop(self.prepared.lock().insert(self.text, Slot::Ready(statement))),
+            Err(_) => self.give_up(),
         }
     }
 }

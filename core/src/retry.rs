@@ -1,11 +1,13 @@
 //! Trying a transaction again after PostgreSQL chose it to give way.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::database::Database;
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::scope::Scope;
 
-/// Says whether to try again, and waits before. Made by [`Database::retry`].
+/// Says whether to try again, and waits before. Made by
+/// [`Database::retry`](crate::Database::retry).
 ///
 /// ```no_run
 /// # async fn work(db: &pgspan::Database) -> pgspan::Result<()> { Ok(()) }
@@ -19,9 +21,8 @@ use crate::error::Error;
 /// }
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Retry {
-    db: Database,
+    scope: Scope,
     tries: u32,
 }
 
@@ -31,8 +32,8 @@ const RETRIES: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 impl Retry {
-    pub(crate) fn new(db: Database) -> Retry {
-        Retry { db, tries: 0 }
+    pub(crate) fn new(scope: Scope) -> Retry {
+        Retry { scope, tries: 0 }
     }
 
     /// Whether the work should be done again from its beginning: it failed with a serialization failure (40001) or a
@@ -45,20 +46,27 @@ impl Retry {
     ///
     /// Dropping the future uses up one try.
     pub async fn again(&mut self, error: &Error) -> bool {
-        if !(error.is_serialization_failure() || error.is_deadlock()) || self.tries >= RETRIES {
+        let gave_way = error.kind() == Kind::Server && (error.is_serialization_failure() || error.is_deadlock());
+        if !gave_way || self.tries >= RETRIES {
             return false;
         }
         self.tries += 1;
         let longest = FIRST_PAUSE * 2_u32.pow(self.tries - 1);
-        let pause = longest.mul_f64(0.5 + self.db.random_fraction());
-        if self.db.check_deadline().is_err() {
+        let pause = longest.mul_f64(0.5 + self.scope.random_fraction());
+        if self.scope.check_deadline().is_err() {
             return false;
         }
-        self.db.sleep_within(pause).await;
-        let again = self.db.check_deadline().is_ok();
+        self.scope.sleep_within(pause).await;
+        let again = self.scope.check_deadline().is_ok();
         if again {
-            self.db.count_retry();
+            self.scope.count_retry();
         }
         again
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("tries", &self.tries).finish_non_exhaustive()
     }
 }

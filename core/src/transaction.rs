@@ -1,17 +1,26 @@
 //! Transactions that commit or vanish, and say which.
 
 use std::fmt;
-use std::str::FromStr;
 
-use tokio_postgres::Row;
-
-use crate::batch::Batch;
-use crate::copy::{CopyIn, CopyOut};
-use crate::error::{Answer, Error, Kind, Result, Stake};
-use crate::row::FromRow;
+use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::session::pipeline::Outcome;
-use crate::session::{Block, Rows, Session, Start, statements};
+use crate::session::{Block, Line, Role, Session, Start, Want, fetches};
 use crate::sql::{Sql, quote_identifier};
+use crate::transaction_id::TransactionId;
+use crate::transaction_options::TransactionOptions;
+
+impl Session {
+    /// Begins a transaction with the server's defaults. It sends nothing yet: BEGIN travels with the first statement.
+    pub fn transaction(&mut self) -> Transaction<'_> {
+        self.transaction_with(TransactionOptions::new())
+    }
+
+    /// Begins a transaction with an isolation level, read only, deferrable, as a dry run, with a time limit, or with its id.
+    pub fn transaction_with(&mut self, options: TransactionOptions) -> Transaction<'_> {
+        self.settle(0);
+        Transaction::open(self, Start::Begin(options))
+    }
+}
 
 /// A transaction, or a savepoint in one: statements that are kept together or not at all.
 ///
@@ -77,7 +86,7 @@ impl<'s> Transaction<'s> {
             return self.undo().await;
         }
         // what is not written is not unknown: on a closed connection, or past the deadline, nothing is stored
-        self.session.ready().inspect_err(|error| self.session.db.count(error))?;
+        self.session.ready().inspect_err(|error| self.session.scope.count(error))?;
         self.keep().await
     }
 
@@ -108,73 +117,28 @@ impl<'s> Transaction<'s> {
         Transaction::open(self.session, Start::Savepoint(quote_identifier(name)))
     }
 
-    /// Any number of statements in one round trip, inside this transaction.
-    pub fn batch<'t, 'q, I>(&'t mut self, statements: I) -> Batch<'t, 'q>
-    where
-        I: IntoIterator,
-        I::Item: Into<Sql<'q>>,
-    {
-        let depth = self.depth + 1;
-        self.session.settle(depth);
-        Batch::new(self.session, depth, statements.into_iter().map(Into::into).collect())
-    }
-
-    /// Sends a statement and reads its rows one by one; see [`Session::fetch_stream`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Session::fetch_stream`].
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the stream before its end closes the connection, which rolls this transaction back.
-    pub async fn fetch_stream<'t, 'q, T: FromRow>(
-        &'t mut self,
-        sql: impl Into<Sql<'q>>,
-    ) -> Result<Rows<'t, T>> {
-        let sql = sql.into();
-        Rows::open(self.session, self.depth + 1, &sql).await
-    }
-
-    /// Starts `COPY … FROM STDIN`: write the data, then [`finish`](CopyIn::finish).
-    ///
-    /// COPY has to be prepared, which is one round trip more than another statement.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute`](Transaction::execute).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`execute`](Transaction::execute).
-    pub async fn copy_in(&mut self, statement: &str) -> Result<CopyIn<'_>> {
-        CopyIn::open(self.session, self.depth + 1, statement).await
-    }
-
-    /// Starts `COPY … TO STDOUT`, and gives its data as a stream.
-    ///
-    /// # Errors
-    ///
-    /// As [`execute`](Transaction::execute).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`execute`](Transaction::execute).
-    pub async fn copy_out(&mut self, statement: &str) -> Result<CopyOut<'_>> {
-        CopyOut::open(self.session, self.depth + 1, statement).await
-    }
-
     /// This transaction's id, where [`TransactionOptions::with_id`] asked for it and a statement was sent.
     pub fn id(&self) -> Option<TransactionId> {
         self.session.account.blocks.first().and_then(|block| block.id)
     }
 
-    statements! {
+    fetches! {
         impl for self in (&mut self), from Transaction::outcome
     }
 
-    async fn outcome(&mut self, sql: Sql<'_>) -> Result<Outcome> {
-        self.session.statement(self.depth + 1, &sql).await
+    async fn outcome(&mut self, sql: Sql<'_>, want: Want) -> Result<Outcome> {
+        self.session.statement(self.depth + 1, &sql, want).await
+    }
+
+    /// Its session, and how many blocks are around a statement in it.
+    pub(crate) fn parts(&mut self) -> (&mut Session, usize) {
+        (self.session, self.depth + 1)
+    }
+
+    /// The end of this transaction as a flight.
+    fn ending(&self, statements: impl IntoIterator<Item = Sql<'static>>) -> Vec<Line<'static>> {
+        let limit = self.session.account.limit();
+        statements.into_iter().map(|sql| Line::ours(sql, Role::Ending, limit)).collect()
     }
 
     async fn keep(self) -> Result<()> {
@@ -184,17 +148,21 @@ impl<'s> Transaction<'s> {
             Some(options) if options.read_only != Some(true) => Stake::Commit,
             _ => Stake::Nothing,
         };
-        let keep = block.keep();
-        let answer = self.session.flight(&[&keep]).await?.answers.pop();
-        if answer.is_some() {
-            self.session.account.blocks.truncate(self.depth);
-        }
+        let is_commit = block.options().is_some();
+        let keep = self.ending([block.keep()]);
+        let answer = self.session.flight(&keep, Want::Nothing).await?.pop();
         match answer {
-            Some(Ok(_)) => Ok(()),
+            Some(Ok(_)) => {
+                self.session.account.blocks.truncate(self.depth + 1);
+                self.session.account.close_block();
+                Ok(())
+            }
             // a RELEASE that failed leaves the transaction around it failed: judge() enters that
             Some(Err(error)) => {
-                let lost = Answer::of(&error) == Answer::Lost;
-                let error = self.session.judge(error, stake);
+                self.session.account.blocks.truncate(self.depth);
+                let lost = Verdict::of(&error) == Verdict::Lost;
+                let sql = Sql::new(if is_commit { "COMMIT" } else { "RELEASE" });
+                let error = self.session.judge(error, stake, &sql);
                 Err(if lost { error.in_transaction(id) } else { error })
             }
             None => Err(Error::deadline(stake).in_transaction(id)),
@@ -207,17 +175,16 @@ impl<'s> Transaction<'s> {
         if !block.begun || self.session.account.check().is_err() {
             return Ok(()); // nothing was sent, or the connection is closed, which undoes it
         }
-        let undo = block.undo();
-        let sent = undo.len();
-        let answers = self.session.flight(&undo.iter().collect::<Vec<_>>()).await?.answers;
-        if answers.len() < sent {
+        let undo = self.ending(block.undo());
+        let answers = self.session.flight(&undo, Want::Nothing).await?;
+        if answers.len() < undo.len() {
             return Err(Error::deadline(Stake::Nothing));
         }
         self.session.account.blocks.truncate(self.depth);
         for answer in answers {
             answer.map_err(|error| {
                 self.session.account.broken = true;
-                self.session.judge(error, Stake::Nothing)
+                self.session.judge(error, Stake::Nothing, &Sql::new("ROLLBACK"))
             })?;
         }
         Ok(())
@@ -233,156 +200,5 @@ impl Drop for Transaction<'_> {
 impl fmt::Debug for Transaction<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction").field("depth", &self.depth).finish_non_exhaustive()
-    }
-}
-
-/// How a transaction is to be. What is not set is as the server has it.
-///
-/// PostgreSQL documentation, "SET TRANSACTION".
-#[derive(Debug, Clone, Default)]
-#[must_use]
-pub struct TransactionOptions {
-    isolation: Option<Isolation>,
-    read_only: Option<bool>,
-    deferrable: Option<bool>,
-    force_rollback: bool,
-    with_id: bool,
-}
-
-/// How far a transaction is kept apart from others (PostgreSQL documentation, 13.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Isolation {
-    /// Each statement sees what was committed before it. PostgreSQL's default.
-    ReadCommitted,
-    /// The whole transaction sees what was committed before its first statement.
-    RepeatableRead,
-    /// As if transactions ran one after another; be ready to [retry](crate::Database::retry).
-    Serializable,
-}
-
-impl TransactionOptions {
-    /// The server's defaults.
-    pub fn new() -> TransactionOptions {
-        TransactionOptions::default()
-    }
-
-    /// Sets the isolation level.
-    pub fn isolation(mut self, level: Isolation) -> TransactionOptions {
-        self.isolation = Some(level);
-        self
-    }
-
-    /// Refuses (or, on a server that is read-only by default, allows) statements that write.
-    pub fn read_only(mut self, yes: bool) -> TransactionOptions {
-        self.read_only = Some(yes);
-        self
-    }
-
-    /// Lets a serializable read-only transaction wait at its start rather than fail later.
-    pub fn deferrable(mut self, yes: bool) -> TransactionOptions {
-        self.deferrable = Some(yes);
-        self
-    }
-
-    /// A dry run: `commit` rolls back, and is an error only if the transaction would not have got so far.
-    pub fn force_rollback(mut self) -> TransactionOptions {
-        self.force_rollback = true;
-        self
-    }
-
-    /// Asks for the transaction's id in the flight of its first statement, so that an unknown outcome can be found out.
-    /// It costs no round trip, but a transaction id even where nothing is written.
-    pub fn with_id(mut self) -> TransactionOptions {
-        self.with_id = true;
-        self
-    }
-
-    pub(crate) fn asks_for_id(&self) -> bool {
-        self.with_id
-    }
-
-    /// The statement behind BEGIN. Not part of it: what is pipelined behind a failed BEGIN would commit by itself,
-    /// while a failed SET TRANSACTION fails the block.
-    pub(crate) fn set_transaction(&self) -> Option<String> {
-        let mode = |set: Option<bool>, yes: &'static str, no: &'static str| {
-            set.map(|set| if set { yes } else { no })
-        };
-        let isolation = self.isolation.map(|level| match level {
-            Isolation::ReadCommitted => "ISOLATION LEVEL READ COMMITTED",
-            Isolation::RepeatableRead => "ISOLATION LEVEL REPEATABLE READ",
-            Isolation::Serializable => "ISOLATION LEVEL SERIALIZABLE",
-        });
-        let modes: Vec<&str> = [
-            isolation,
-            mode(self.read_only, "READ ONLY", "READ WRITE"),
-            mode(self.deferrable, "DEFERRABLE", "NOT DEFERRABLE"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        (!modes.is_empty()).then(|| format!("SET TRANSACTION {}", modes.join(", ")))
-    }
-}
-
-/// PostgreSQL's id of a transaction (`xid8`), to ask later what became of it.
-///
-/// Its `Display` and `FromStr` are PostgreSQL's, so that it can be kept in a log or a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TransactionId(u64);
-
-impl TransactionId {
-    pub(crate) const QUERY: &'static str = "SELECT pg_current_xact_id()::text AS pgspan_transaction_id";
-
-    /// Reads it from the answer to [`QUERY`](TransactionId::QUERY), and from no other.
-    pub(crate) fn read(row: &Row) -> Option<TransactionId> {
-        row.try_get::<_, &str>("pgspan_transaction_id").ok()?.parse().ok()
-    }
-}
-
-impl fmt::Display for TransactionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for TransactionId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<TransactionId> {
-        let id = text
-            .parse()
-            .map_err(|_| Error::new(Kind::Parameter, "a transaction id is a number below 2^64"))?;
-        Ok(TransactionId(id))
-    }
-}
-
-/// What became of a transaction, by [`Database::transaction_status`](crate::Database::transaction_status).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TransactionStatus {
-    /// It is stored.
-    Committed,
-    /// It is not, and never will be.
-    Aborted,
-    /// It still runs: the server has not noticed yet that the connection is gone. Ask again.
-    InProgress,
-    /// It is too old for the server to know.
-    Forgotten,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_that_are_not_set_are_left_to_the_server() {
-        assert_eq!(TransactionOptions::new().set_transaction(), None);
-        let options =
-            TransactionOptions::new().isolation(Isolation::Serializable).read_only(true).deferrable(false);
-        assert_eq!(
-            options.set_transaction().unwrap(),
-            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, NOT DEFERRABLE"
-        );
     }
 }

@@ -1,7 +1,7 @@
 //! The macros of pgspan: `sql!` and the derives.
 //!
 //! Use them through `pgspan`, which re-exports them all; what they expand to names `::pgspan`. Each macro is
-//! one file: [`sql!`] in `sql.rs` (with the reading of SQL text in `scan.rs`), [`FromRow`](macro@FromRow) in
+//! one file: [`sql!`] in `sql.rs` (the reading of SQL text is `pgspan-scan`'s), [`FromRow`](macro@FromRow) in
 //! `from_row.rs`, [`Enum`](macro@Enum) in `enumeration.rs`, [`Composite`](macro@Composite) in `composite.rs`.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![cfg_attr(not(test), warn(clippy::string_slice, clippy::panic))]
@@ -11,7 +11,6 @@ mod case;
 mod composite;
 mod enumeration;
 mod from_row;
-mod scan;
 mod sql;
 
 use proc_macro::TokenStream;

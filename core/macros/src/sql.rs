@@ -7,7 +7,7 @@ use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Expr, Lit, LitStr, Token};
 
-use crate::scan::scan;
+use pgspan_scan::{Command, Effect, Inspection, TimeLimit, inspect, named};
 
 /// Expands the tokens between the parentheses of `sql!(…)`.
 pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
@@ -17,7 +17,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     if text.contains('\0') {
         return Err(syn::Error::new(span, "SQL can't hold a NUL character: remove the `\\0`"));
     }
-    let scanned = scan(&text).map_err(|problem| syn::Error::new(span, problem))?;
+    let scanned = named(&text).map_err(|problem| syn::Error::new(span, problem))?;
     check(&arguments, &scanned.names)?;
 
     let mut values = Vec::with_capacity(scanned.names.len());
@@ -32,8 +32,54 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         [] => quote!(::std::vec::Vec::new()),
         values => quote!(::std::vec![#(#values),*]),
     };
+    let inspection = inspection(inspect(&scanned.text, &scanned.placed));
     let text = LitStr::new(&scanned.text, span);
-    Ok(quote!(::pgspan::Sql::from_macro(#text, #values)))
+    Ok(quote!(::pgspan::Sql::from_macro(#text, #inspection, #values)))
+}
+
+/// What the words of the statement say, so that nothing need be read at run time.
+fn inspection(inspection: Inspection) -> TokenStream {
+    if inspection == Inspection::PLAIN {
+        return quote!(::pgspan::macros::Inspection::PLAIN);
+    }
+    // a parameter inside quotes is no parameter for `named`, and one by hand is an error there
+    let Inspection { command, effect, statement_timeout, by_hand: _, hides_parameter: _ } = inspection;
+    let command = match command {
+        Command::TransactionControl => quote!(TransactionControl),
+        Command::Savepoint => quote!(Savepoint),
+        Command::PrepareTransaction => quote!(PrepareTransaction),
+        Command::Copy => quote!(Copy),
+        Command::Procedure => quote!(Procedure),
+        Command::Forget => quote!(Forget),
+        Command::Other => quote!(Other),
+    };
+    let effect = match effect {
+        Effect::None => quote!(None),
+        Effect::OnlyInTransaction => quote!(OnlyInTransaction),
+        Effect::SessionState => quote!(SessionState),
+    };
+    let statement_timeout = match statement_timeout {
+        None => quote!(::std::option::Option::None),
+        Some((local, limit)) => {
+            let limit = match limit {
+                TimeLimit::Default => quote!(Default),
+                TimeLimit::Unlimited => quote!(Unlimited),
+                TimeLimit::Of(limit) => {
+                    let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                    quote!(Of(::std::time::Duration::from_millis(#millis)))
+                }
+            };
+            quote!(::std::option::Option::Some((#local, ::pgspan::macros::TimeLimit::#limit)))
+        }
+    };
+    quote! {
+        ::pgspan::macros::Inspection {
+            command: ::pgspan::macros::Command::#command,
+            effect: ::pgspan::macros::Effect::#effect,
+            statement_timeout: #statement_timeout,
+            ..::pgspan::macros::Inspection::PLAIN
+        }
+    }
 }
 
 /// `"SQL", name = value, …`
@@ -133,7 +179,7 @@ fn variable(name: &str, span: Span) -> syn::Result<Ident> {
 /// until the end of the statement around the macro.
 fn bind_value(value: &Expr) -> TokenStream {
     let span = Span::call_site().located_at(value.span());
-    quote_spanned!(span=> ::pgspan::bind(&(#value)))
+    quote_spanned!(span=> ::pgspan::macros::bind(&(#value)))
 }
 
 /// A captured variable. The method call looks through references, so that a `&'a String` is borrowed for `'a` and not for
@@ -141,8 +187,8 @@ fn bind_value(value: &Expr) -> TokenStream {
 fn bind_variable(variable: &Ident) -> TokenStream {
     let span = Span::call_site().located_at(variable.span());
     quote_spanned!(span=> {
-        use ::pgspan::Bind as _;
-        ::pgspan::expect_param(&#variable);
+        use ::pgspan::macros::Bind as _;
+        ::pgspan::macros::expect_param(&#variable);
         #variable.pgspan_bind()
     })
 }

@@ -7,26 +7,26 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Database;
-use crate::deadline::Elapsed;
 use crate::driver::Executor;
-use crate::error::{Error, Kind, Result, must_not_be_reused};
+use crate::error::{Error, Kind, Result, Verdict, must_not_be_reused};
+use crate::scope::{Elapsed, Scope};
 use crate::session::pipeline::{Around, Keep, Outcome, perform};
-use crate::session::stake;
-use crate::sql::{Effect, Sql};
+use crate::session::{Limit, Want, log_flight, only_in_transaction, stake};
+use crate::sql::{Encoded, Sql};
 use connection::{Connection, InFlight};
+use pgspan_scan::Effect;
 
 mod connection;
 
 /// What opening one more may take while there is another to use. A login takes milliseconds; one caller at a time waits for it.
 const ONE_MORE: Duration = Duration::from_millis(900);
 
-/// The pause after that failed, doubled up to the longest: who waits does so for what may never be had.
+/// The pause after that failed, doubled up to the longest: the next attempt makes its caller wait for what may never be had.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 pub(super) struct Shared {
-    most: usize,
+    max: usize,
     open: Mutex<Open>,
     /// One dial at a time: a server that comes back is not stormed.
     dialling: tokio::sync::Mutex<()>,
@@ -35,7 +35,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Open {
     connections: Vec<Arc<Connection>>,
-    /// Until then one that there is does.
+    /// No further connection is opened before this moment; an open one must do.
     enough_until: Duration,
     /// The pause that ends then; none after a success.
     pause: Option<Duration>,
@@ -50,12 +50,12 @@ struct Choice {
 }
 
 impl Shared {
-    pub(super) fn new(most: usize) -> Shared {
-        Shared { most, open: Mutex::default(), dialling: tokio::sync::Mutex::default() }
+    pub(super) fn new(max: usize) -> Shared {
+        Shared { max, open: Mutex::default(), dialling: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.most == 0
+        self.max == 0
     }
 
     /// Lets go of all; each ends with the last statement on it.
@@ -63,84 +63,99 @@ impl Shared {
         self.lock().connections.clear();
     }
 
-    pub(super) async fn statement(&self, db: &Database, sql: &Sql<'_>) -> Result<Outcome> {
-        if sql.check()? == Effect::SessionState {
-            return Err(Error::refused(
-                "this statement changes the session's state, and a shared connection is no one's session: use db.session()",
-            ));
-        }
-        let connection = match self.at_hand(db) {
+    pub(super) async fn statement(&self, scope: &Scope, sql: &Sql<'_>, want: Want) -> Result<Outcome> {
+        admit(sql)?;
+        let encoded = Encoded::of(sql)?;
+        let connection = match self.at_hand(scope) {
             Some(connection) => connection,
-            None => Box::pin(self.connection(db)).await?, // rare, and large
+            None => Box::pin(self.connection(scope)).await?, // rare, and large
         };
-        db.check_deadline()?;
-        let stake = stake(0, sql);
-        let _in_flight = InFlight::count(&connection, db.port());
-        let keep = Keep { prepared: &connection.prepared, around: Around::Nothing };
-        let keep = db.settings().prepares().then_some(keep);
+        scope.check_deadline()?;
+        let (stake, settings) = (stake(0, sql), scope.settings());
+        let _in_flight = InFlight::count(&connection, scope);
+        let keep = Keep { prepared: &connection.prepared, around: Around::Nothing, pipelines: true };
+        let keep = settings.prepare.then_some(keep);
         // pinned here, since each function that takes a future by value makes room for it again
-        let performed = pin!(perform(&connection.client, keep, sql));
-        match db.flight(db.settings().statement_deadline(), performed).await {
+        let performed = pin!(perform(&connection.client, keep, &encoded, want));
+        let deadline = Limit::Default.deadline(settings);
+        let (answer, waited) = scope.flight(scope.within(deadline, performed)).await;
+        log_flight(scope, waited, [(sql, answer.as_ref().ok())].into_iter());
+        match answer {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(error)) => {
-                if error.code().is_some_and(must_not_be_reused) {
+                match Verdict::of(&error) {
+                    // what else is in flight there can't be trusted either
+                    Verdict::Lost => self.end(&connection),
+                    _ if error.code().is_some_and(must_not_be_reused) => connection.avoid(),
+                    _ => {}
+                }
+                let asked = sql.asked(settings.error_detail);
+                Err(Error::answer(error, stake, asked)).inspect_err(|error| scope.count(error))
+            }
+            Err(elapsed) => {
+                // the caller's own deadline says nothing about the connection
+                if elapsed == Elapsed::Limit {
                     connection.avoid();
                 }
-                Err(Error::answer(error, stake)).inspect_err(|error| db.count(error))
-            }
-            Err(Elapsed) => {
-                connection.avoid();
                 Err(Error::deadline(stake))
             }
         }
     }
 
+    /// Ends a connection and forgets it.
+    fn end(&self, connection: &Arc<Connection>) {
+        connection.watch.end();
+        self.lock().connections.retain(|known| !Arc::ptr_eq(known, connection));
+    }
+
     /// The least loaded connection, if it is idle or there may be no other.
-    fn at_hand(&self, db: &Database) -> Option<Arc<Connection>> {
-        let Choice { least, may_add } = self.choose(db);
-        least.filter(|least| !may_add || !least.is_busy() && least.is_of(db.port().executor()))
+    fn at_hand(&self, scope: &Scope) -> Option<Arc<Connection>> {
+        let Choice { least, may_add } = self.choose(scope);
+        least.filter(|least| !may_add || !least.is_busy() && least.is_of(scope.executor()))
     }
 
     /// One is opened, or the least loaded taken where someone else does that.
-    async fn connection(&self, db: &Database) -> Result<Arc<Connection>> {
-        let until = db.port().now().saturating_add(db.settings().acquire_timeout);
-        let left = || until.saturating_sub(db.port().now());
+    async fn connection(&self, scope: &Scope) -> Result<Arc<Connection>> {
+        let until = scope.now().saturating_add(scope.settings().acquire_timeout);
+        let left = || until.saturating_sub(scope.now());
         // held until the new connection is in the list
-        let _dialling = match (self.choose(db).least, self.dialling.try_lock()) {
+        let _dialling = match (self.choose(scope).least, self.dialling.try_lock()) {
             (Some(least), Err(_)) => return Ok(least),
             (_, Ok(dialling)) => dialling,
             // Kept: it goes from one who waits to the next, so that whoever let go and tried again would find it taken, for
             // ever.
             (None, Err(_)) => {
-                let dialling =
-                    db.within(left(), self.dialling.lock()).await.map_err(|Elapsed| too_late(db))?;
-                if let Some(least) = self.choose(db).least {
+                let dialling = scope.within(left(), self.dialling.lock()).await.map_err(too_late)?;
+                if let Some(least) = self.choose(scope).least {
                     return Ok(least);
                 }
                 dialling
             }
         };
-        if let Some(connection) = self.at_hand(db) {
+        if let Some(connection) = self.at_hand(scope) {
             return Ok(connection); // someone else opened it
         }
-        if let Some(connection) = self.checked(db, left()).await {
+        if let Some(connection) = self.checked(scope, left()).await {
             return Ok(connection);
         }
-        let limit = self.choose(db).least.map_or(left(), |_| left().min(ONE_MORE));
-        let dialled = db.within(limit, db.dial()).await;
-        let dialled = dialled.unwrap_or_else(|Elapsed| Err(too_late(db)));
-        match (dialled, self.choose(db).least) {
-            (Ok(dialled), _) => {
-                let connection = Arc::new(Connection::new(dialled, db.port()));
+        let limit = self.choose(scope).least.map_or(left(), |_| left().min(ONE_MORE));
+        let dialled = scope.within(limit, scope.dial()).await;
+        let is_out_of_time = matches!(dialled, Err(Elapsed::Deadline));
+        let dialled = dialled.unwrap_or_else(|elapsed| Err(too_late(elapsed)));
+        match (dialled, self.choose(scope).least) {
+            (Ok(link), _) => {
+                let connection = Arc::new(Connection::new(link, scope));
                 let mut open = self.lock();
                 open.connections.push(connection.clone());
                 open.pause = None;
                 Ok(connection)
             }
+            // the caller's own deadline says nothing about the server
+            (Err(_), Some(least)) if is_out_of_time => Ok(least),
             (Err(_), Some(least)) => {
                 let mut open = self.lock();
                 let pause = open.pause.map_or(FIRST_PAUSE, |last| (last * 2).min(LONGEST_PAUSE));
-                (open.pause, open.enough_until) = (Some(pause), db.port().now().saturating_add(pause));
+                (open.pause, open.enough_until) = (Some(pause), scope.now().saturating_add(pause));
                 Ok(least)
             }
             (Err(error), None) => Err(error),
@@ -148,18 +163,24 @@ impl Shared {
     }
 
     /// One that was not used for long, if it still answers; if it does not, none of those is trusted.
-    async fn checked(&self, db: &Database, limit: Duration) -> Option<Arc<Connection>> {
-        let (here, now) = (db.port().executor(), db.port().now());
+    async fn checked(&self, scope: &Scope, limit: Duration) -> Option<Arc<Connection>> {
+        let (here, now) = (scope.executor(), scope.now());
         let doubted = {
             let open = self.lock();
             let doubted = open.connections.iter().filter(|connection| connection.is_doubted(now));
             doubted.min_by_key(|connection| connection.load(here, now)).cloned()
         }?;
-        match doubted.check(db, limit).await {
-            true => Some(doubted),
-            false if db.check_deadline().is_err() => None, // its caller's time was over before the check's
-            false => {
-                self.lock().connections.retain(|connection| !connection.is_doubted(now));
+        match doubted.check(scope, limit).await {
+            Ok(()) => Some(doubted),
+            Err(Elapsed::Deadline) => None, // it says nothing about the connection
+            Err(Elapsed::Limit) => {
+                self.lock().connections.retain(|connection| {
+                    let is_trusted = !connection.is_doubted(now);
+                    if !is_trusted {
+                        connection.watch.end();
+                    }
+                    is_trusted
+                });
                 None
             }
         }
@@ -169,14 +190,14 @@ impl Shared {
         self.lock().connections.retain(|connection| connection.is_busy());
     }
 
-    fn choose(&self, db: &Database) -> Choice {
-        let (here, now) = (db.port().executor(), db.port().now());
+    fn choose(&self, scope: &Scope) -> Choice {
+        let (here, now) = (scope.executor(), scope.now());
         let mut open = self.lock();
         open.connections.retain(|connection| connection.is_good(now));
         let trusted = open.connections.iter().filter(|connection| !connection.is_doubted(now));
         let least = trusted.min_by_key(|connection| connection.load(here, now)).cloned();
         let mut own = open.connections.iter().filter(|connection| connection.is_of(here));
-        let may_open = open.connections.len() < self.most && own.clone().count() < self.share(here);
+        let may_open = open.connections.len() < self.max && own.clone().count() < self.share(here);
         let may_add = (may_open || own.any(|connection| connection.is_doubted(now)))
             && (least.is_none() || now >= open.enough_until);
         Choice { least, may_add }
@@ -185,7 +206,7 @@ impl Shared {
     /// How many of the connections an executor may open where others are open.
     fn share(&self, Executor { number, of }: Executor) -> usize {
         let of = of.max(1);
-        self.most / of + usize::from(number < self.most % of)
+        self.max / of + usize::from(number < self.max % of)
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -193,9 +214,20 @@ impl Shared {
     }
 }
 
-fn too_late(db: &Database) -> Error {
-    match db.check_deadline() {
-        Err(_) => Error::new(Kind::Timeout, "no connection was opened before the deadline"),
-        Ok(()) => Error::unavailable("no connection was opened in time"),
+/// What no statement may be that has no session of its own.
+pub(super) fn admit(sql: &Sql<'_>) -> Result<()> {
+    match sql.check()?.effect {
+        Effect::None => Ok(()),
+        Effect::OnlyInTransaction => Err(only_in_transaction()),
+        Effect::SessionState => Err(Error::refused(
+            "this statement changes the session's state, and a shared connection is no one's session: use db.session()",
+        )),
+    }
+}
+
+fn too_late(elapsed: Elapsed) -> Error {
+    match elapsed {
+        Elapsed::Deadline => Error::new(Kind::Timeout, "no connection was opened before the deadline"),
+        Elapsed::Limit => Error::unavailable("no connection was opened in time"),
     }
 }

@@ -1,9 +1,11 @@
 //! The account a session keeps of its connection, since tokio-postgres shows neither command tags nor transaction status.
 
 use crate::error::{Error, Kind, Result};
+use crate::session::limit::Limit;
 use crate::sql::{Sql, quote_identifier};
 use crate::sqlstate::SqlState;
-use crate::transaction::{TransactionId, TransactionOptions};
+use crate::transaction_id::TransactionId;
+use crate::transaction_options::TransactionOptions;
 
 /// What is known of one exclusive connection.
 #[derive(Debug, Default)]
@@ -16,6 +18,10 @@ pub(crate) struct Account {
     pub(crate) tainted: bool,
     /// The open transaction and its savepoints, outermost first.
     pub(crate) blocks: Vec<Block>,
+    /// How long a statement of this session may take.
+    pub(crate) wanted: Limit,
+    /// What the server has for it, outside of a transaction.
+    pub(crate) kept: Limit,
 }
 
 /// A transaction, or a savepoint in it.
@@ -27,6 +33,8 @@ pub(crate) struct Block {
     pub(crate) failed: Option<Option<SqlState>>,
     pub(crate) start: Start,
     pub(crate) id: Option<TransactionId>,
+    /// How long a statement in it may take, if that was set in it.
+    pub(crate) limit: Option<Limit>,
 }
 
 #[derive(Debug)]
@@ -59,14 +67,15 @@ impl Account {
     }
 
     /// What must be sent before the next statement: the beginning of each block that has not begun.
-    pub(crate) fn opening(&self, session_limits: &[String]) -> Vec<Sql<'static>> {
+    pub(crate) fn opening(&self, transaction_limits: &[String]) -> Vec<Sql<'static>> {
         let mut opening = Vec::new();
         for block in self.blocks.iter().filter(|block| !block.begun) {
             match &block.start {
                 Start::Begin(options) => {
                     opening.push(Sql::new("BEGIN"));
                     opening.extend(options.set_transaction().map(Sql::new));
-                    opening.extend(session_limits.iter().cloned().map(Sql::new));
+                    opening.extend(transaction_limits.iter().cloned().map(Sql::new));
+                    opening.extend(block.limit.map(|limit| limit.set(true)));
                     opening.extend(options.asks_for_id().then(|| Sql::new(TransactionId::QUERY)));
                 }
                 Start::Savepoint(name) => opening.push(Sql::new(format!("SAVEPOINT {name}"))),
@@ -75,8 +84,37 @@ impl Account {
         opening
     }
 
+    /// How long a statement may take now.
+    pub(crate) fn limit(&self) -> Limit {
+        self.blocks.iter().rev().find_map(|block| block.limit).unwrap_or(self.wanted)
+    }
+
+    /// A statement of the caller's own set the server's limit: for the transaction, or for the session.
+    pub(crate) fn set_limit(&mut self, local: bool, limit: Limit) {
+        if let Some(block) = self.blocks.last_mut() {
+            block.limit = Some(limit);
+        }
+        if !local {
+            (self.wanted, self.kept) = (limit, limit);
+        }
+    }
+
+    /// The innermost block was kept: what was set in it is so for the block around it.
+    pub(crate) fn close_block(&mut self) {
+        let limit = self.blocks.pop().and_then(|block| block.limit);
+        if let (Some(limit), Some(around)) = (limit, self.blocks.last_mut()) {
+            around.limit = Some(limit);
+        }
+    }
+
     pub(crate) fn mark_begun(&mut self) {
         self.blocks.iter_mut().for_each(|block| block.begun = true);
+    }
+
+    /// Whether the open transaction was begun as read only.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let options = self.blocks.first().and_then(Block::options);
+        options.is_some_and(|options| options.read_only == Some(true))
     }
 
     /// A statement failed: its block can't be committed any more.
@@ -100,7 +138,11 @@ impl Account {
 
 impl Block {
     pub(crate) fn new(start: Start) -> Block {
-        Block { begun: false, failed: None, start, id: None }
+        let limit = match &start {
+            Start::Begin(options) => options.own_timeout().map(Limit::Of),
+            Start::Savepoint(_) => None,
+        };
+        Block { begun: false, failed: None, start, id: None, limit }
     }
 
     /// What undoes it.

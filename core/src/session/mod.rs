@@ -1,176 +1,173 @@
 //! A session: one connection of its own, in autocommit, and the rule of its return.
 
 mod account;
-mod anywhere;
+mod atomic;
+mod fetch;
+mod flight;
+mod limit;
+mod log;
 pub(crate) mod pipeline;
-mod statements;
-mod stream;
 
 pub(crate) use account::{Account, Block, Start};
-pub use anywhere::Statements;
-pub(crate) use statements::{one, optional, statements};
-pub use stream::Rows;
-pub(crate) use stream::Sent;
+pub(crate) use fetch::{fetches, one, optional};
+pub(crate) use flight::{Line, Role};
+pub(crate) use limit::Limit;
+pub(crate) use log::log_flight;
+pub(crate) use pipeline::Want;
 
 use std::fmt;
+use std::future::poll_fn;
+use std::time::Duration;
 
+use pgspan_scan::{Command, Effect, Inspection};
 use tokio_postgres::Client;
 
-use crate::batch::Batch;
-use crate::settings::Recycle;
-use crate::database::Database;
-use crate::driver::Lease;
-use crate::error::{Answer as Verdict, Error, Kind, Result, Stake, must_not_be_reused};
+use crate::error::{Error, Kind, Result, Stake, Verdict, must_not_be_reused};
+use crate::port::Lease;
 use crate::prepared::Prepared;
-use crate::row::FromRow;
-use crate::sql::{Effect, Sql};
-use crate::transaction::{Transaction, TransactionId, TransactionOptions};
-use pipeline::{Answer, Around, Keep, Outcome, Pipeline, perform, send_and_forget};
+use crate::scope::Scope;
+use crate::settings::Recycle;
+use crate::sql::Sql;
+use crate::transaction_id::TransactionId;
+use pipeline::{Answer, Outcome, send_and_forget};
 
 /// A connection no one else uses, in autocommit: each statement is its own transaction unless you begin one.
 ///
-/// Taken with [`Database::session`]. When it is dropped the connection goes back to the pool if it is idle and clean;
-/// if a statement is unanswered, or changed the session's state, it is closed instead, and PostgreSQL rolls back what
-/// was open. So nothing of one session is ever seen by the next.
+/// Taken with [`Database::session`](crate::Database::session). When it is dropped the connection goes back to the pool if it is
+/// idle and clean; if a statement is unanswered, or changed the session's state, it is closed instead, and PostgreSQL rolls back
+/// what was open. So nothing of one session is ever seen by the next.
 pub struct Session {
-    pub(crate) db: Database,
+    pub(crate) scope: Scope,
     pub(crate) lease: Option<Box<dyn Lease>>,
     pub(crate) account: Account,
 }
 
 impl Session {
-    pub(crate) fn new(db: Database, lease: Box<dyn Lease>) -> Session {
-        Session { db, lease: Some(lease), account: Account::default() }
+    pub(crate) fn new(scope: Scope, lease: Box<dyn Lease>) -> Session {
+        Session { scope, lease: Some(lease), account: Account::default() }
     }
 
-    /// Begins a transaction with the server's defaults. It sends nothing yet: BEGIN travels with the first statement.
-    pub fn transaction(&mut self) -> Transaction<'_> {
-        self.transaction_with(TransactionOptions::new())
-    }
-
-    /// Begins a transaction with an isolation level, read only, deferrable, as a dry run, or with its id.
-    pub fn transaction_with(&mut self, options: TransactionOptions) -> Transaction<'_> {
-        self.settle(0);
-        Transaction::open(self, Start::Begin(options))
-    }
-
-    /// Any number of statements in one round trip, each in autocommit; [`Batch::atomic`] makes them one transaction.
-    pub fn batch<'s, 'q, I>(&'s mut self, statements: I) -> Batch<'s, 'q>
-    where
-        I: IntoIterator,
-        I::Item: Into<Sql<'q>>,
-    {
-        self.settle(0);
-        Batch::new(self, 0, statements.into_iter().map(Into::into).collect())
-    }
-
-    /// Says that this session's state was changed in a way its statements do not show, such as
-    /// `set_config(…, false)` or a session advisory lock, so that its connection is closed rather than given to another.
+    /// Says that this session's state was changed in a way its statements do not show, such as a function of yours that calls
+    /// `set_config(…, false)`, so that its connection is closed rather than given to another.
     pub fn taint(&mut self) {
         self.account.tainted = true;
     }
 
-    /// Sends a statement and reads its rows one by one, in constant memory.
-    ///
-    /// The rows come as fast as they are read: a slow reader holds the connection, and the server counts the time
-    /// against `statement_timeout`. Where the reader may be slow use keyset pages or a cursor in a transaction.
-    ///
-    /// # Errors
-    ///
-    /// As [`fetch_all`](Session::fetch_all); each row may be an error too, and is the last one then.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the stream before its end, or the future, closes the connection: the server would go on sending.
-    pub async fn fetch_stream<'s, 'q, T: FromRow>(
-        &'s mut self,
-        sql: impl Into<Sql<'q>>,
-    ) -> Result<Rows<'s, T>> {
-        let sql = sql.into();
-        Rows::open(self, 0, &sql).await
+    /// Says how long each statement of this session may take from now on, instead of
+    /// [`Settings::statement_timeout`](crate::Settings::statement_timeout). The server keeps the limit, and we wait half a second
+    /// longer. The limit travels with the next statement; the next session on this connection has the usual one.
+    pub fn set_timeout(&mut self, limit: Duration) {
+        self.account.wanted = Limit::Of(limit);
     }
 
-    statements! {
+    fetches! {
         impl for self in (&mut self), from Session::outcome
     }
 
-    async fn outcome(&mut self, sql: Sql<'_>) -> Result<Outcome> {
-        self.statement(0, &sql).await
+    async fn outcome(&mut self, sql: Sql<'_>, want: Want) -> Result<Outcome> {
+        self.statement(0, &sql, want).await
     }
 }
 
-/// How statements reach the connection. `depth` is the number of blocks around the statement.
+/// Before a flight.
 impl Session {
-    /// One statement, with the beginning of every block that has not begun, in one flight.
-    pub(crate) async fn statement(&mut self, depth: usize, sql: &Sql<'_>) -> Result<Outcome> {
-        let opening = self.prepare(depth, std::slice::from_ref(sql))?;
-        let sent: Vec<&Sql<'_>> = opening.iter().chain([sql]).collect();
-        let stake = stake(depth, sql);
-        let flight = self.flight(&sent).await?;
-        let mut answers = flight.answers.into_iter();
-        let opened: Vec<Answer> = answers.by_ref().take(opening.len()).collect();
-        let answer = answers.next();
-        self.judge_opening(&opening, opened, Behind::of(answer.as_ref()))?;
-        match answer {
-            Some(Ok(outcome)) => Ok(outcome),
-            Some(Err(error)) => Err(self.judge(error, stake)),
-            None => Err(Error::deadline(stake)),
-        }
-    }
-
-    /// Everything that is asked before a flight; gives what must be sent ahead of it.
-    pub(crate) fn prepare(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<Vec<Sql<'static>>> {
+    /// Everything that is asked before a flight, of the connection and of the statements.
+    pub(crate) async fn before_flight(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<()> {
         self.settle(depth);
-        self.ready().inspect_err(|error| {
-            self.db.count(error);
+        let ready = match self.forgotten().await {
+            Ok(()) => self.ready(),
+            Err(error) => Err(error),
+        };
+        ready.inspect_err(|error| {
+            self.scope.count(error);
             self.account.fail(None);
         })?;
-        for sql in statements {
-            match sql.check() {
-                Ok(Effect::None) => {}
-                Ok(Effect::SessionState) if self.db.settings().pooler.is_some() => {
-                    self.account.fail(None);
-                    return Err(Error::refused(
-                        "behind a transaction pooler a statement can't change the session's state: use SET LOCAL in a transaction",
-                    ));
-                }
-                Ok(Effect::SessionState) => self.account.tainted = true,
-                Err(error) => {
-                    self.account.fail(None);
-                    return Err(error);
-                }
-            }
+        for (position, sql) in statements.iter().enumerate() {
+            self.admit(depth, sql).map_err(|error| match statements.len() {
+                1 => error,
+                _ => error.at(position),
+            })?;
         }
-        let opening = self.account.opening(&self.db.settings().transaction_limits());
-        Ok(opening)
+        Ok(())
     }
 
-    /// Writes statements at once and awaits their answers in order. On a deadline the answers that came are given.
-    pub(crate) async fn flight(&mut self, statements: &[&Sql<'_>]) -> Result<Flight> {
-        let Some(lease) = &self.lease else {
-            return Err(Error::new(Kind::Unusable, "the session is closed"));
-        };
-        // From here on, dropping this future leaves the count behind, and so ends the connection.
-        self.account.unanswered += statements.len();
-        self.account.mark_begun();
-        let mut answers = Vec::with_capacity(statements.len());
-        let client = lease.client();
-        let around = match (self.account.blocks.is_empty(), statements.len()) {
-            (false, _) => Around::Transaction,
-            (true, 1) => Around::Nothing,
-            (true, _) => Around::Others,
-        };
-        let keep = self.prepared().map(|prepared| Keep { prepared, around });
-        let sent = Pipeline::new(statements.iter().map(|sql| perform(client, keep, sql)), &mut answers);
-        let _ = self.db.flight(self.db.settings().statement_deadline(), sent).await;
-        self.account.unanswered -= answers.len();
-        Ok(Flight { answers })
+    /// Looks at the words of a statement: some are refused, some leave something behind in the session.
+    fn admit(&mut self, depth: usize, sql: &Sql<'_>) -> Result<()> {
+        let admitted = sql.check().and_then(|inspection| self.admit_effect(depth, &inspection));
+        admitted.inspect_err(|_| self.account.fail(None))
     }
 
+    fn admit_effect(&mut self, depth: usize, inspection: &Inspection) -> Result<()> {
+        match inspection.effect {
+            Effect::None => {}
+            Effect::OnlyInTransaction if depth == 0 => return Err(only_in_transaction()),
+            Effect::OnlyInTransaction => {}
+            Effect::SessionState if self.scope.settings().pooler.is_some() => {
+                return Err(Error::refused(
+                    "behind a transaction pooler a statement can't change the session's state: use SET LOCAL in a transaction",
+                ));
+            }
+            Effect::SessionState => self.account.tainted = true,
+        }
+        if inspection.command == Command::Forget {
+            self.prepared().into_iter().for_each(Prepared::clear);
+        }
+        Ok(())
+    }
+
+    /// Waits for the answers that nobody reads, where nothing may be written before they have come.
+    async fn forgotten(&mut self) -> Result<()> {
+        let is_begun = self.account.blocks.first().is_some_and(|block| block.begun);
+        if self.scope.settings().pipelines() || is_begun {
+            return Ok(());
+        }
+        let Some(lease) = &self.lease else { return Ok(()) };
+        let watch = lease.watch();
+        let limit = self.account.limit().deadline(self.scope.settings());
+        let answered = poll_fn(|cx| watch.poll_forgotten(cx));
+        self.scope.within(limit, answered).await.map_err(|_| {
+            self.account.broken = true;
+            Error::deadline(Stake::Nothing)
+        })
+    }
+
+    /// Whether a statement can be sent at all.
+    pub(crate) fn ready(&self) -> Result<()> {
+        self.account.check()?;
+        if self.client().is_none_or(Client::is_closed) {
+            return Err(self.refusal().unwrap_or_else(|| Error::unavailable("the connection is closed")));
+        }
+        self.scope.check_deadline()
+    }
+
+    /// Undoes the blocks beyond `depth`, whose guards are gone. Nothing is awaited: what follows on this connection is
+    /// answered after it.
+    pub(crate) fn settle(&mut self, depth: usize) {
+        let undo =
+            self.account.blocks.drain(depth.min(self.account.blocks.len())..).find(|block| block.begun);
+        let Some(undo) = undo else { return };
+        if self.account.check().is_err() {
+            return; // the connection will be closed, which undoes everything
+        }
+        self.forget(&undo.undo());
+    }
+
+    /// Sends statements of ours and waits for none of their answers.
+    pub(crate) fn forget(&self, statements: &[Sql<'_>]) {
+        let Some(lease) = &self.lease else { return };
+        lease.watch().forget(statements.len() as u64);
+        for sql in statements {
+            send_and_forget(lease.client(), sql);
+        }
+    }
+}
+
+/// After a flight.
+impl Session {
     /// What came of the blocks' beginnings, and so of the statements behind them.
     pub(crate) fn judge_opening(
         &mut self,
-        opening: &[Sql<'_>],
+        opening: &[&Sql<'_>],
         opened: Vec<Answer>,
         behind: Behind,
     ) -> Result<()> {
@@ -187,7 +184,7 @@ impl Session {
                     self.account.fail_opening(failed, error.code());
                     self.account.broken |= behind != Behind::Failed;
                     let no_block = sql.text() == "BEGIN" && Verdict::of(&error) == Verdict::Definite;
-                    let error = self.judge(error, Stake::Nothing);
+                    let error = self.judge(error, Stake::Nothing, sql);
                     if behind == Behind::Succeeded || behind == Behind::Unknown && no_block {
                         return Err(Error::new(
                             Kind::OutcomeUnknown,
@@ -201,48 +198,32 @@ impl Session {
         Ok(())
     }
 
-    /// Enters an error into the account and the statistics, and makes it ours.
-    pub(crate) fn judge(&mut self, error: tokio_postgres::Error, stake: Stake) -> Error {
-        let mut refusal = None;
-        match Verdict::of(&error) {
+    /// Enters an error into the account, and says what it is.
+    pub(crate) fn enter(&mut self, error: &tokio_postgres::Error) -> Verdict {
+        let verdict = Verdict::of(error);
+        match verdict {
             Verdict::Definite => {
-                self.account.tainted |= error.code().is_some_and(must_not_be_reused);
+                // where the transaction is read only by its own options, it is not the server that is
+                let leaves = error.code().is_some_and(must_not_be_reused) && !self.account.is_read_only();
+                self.account.tainted |= leaves;
                 self.account.fail(error.code());
             }
             Verdict::NotSent => self.account.fail(None),
-            Verdict::Lost => {
-                self.account.broken = true;
-                refusal = self.refusal();
-            }
+            Verdict::Lost => self.account.broken = true,
         }
-        let error = refusal.unwrap_or_else(|| Error::answer(error, stake));
-        self.db.count(&error);
+        verdict
+    }
+
+    /// Enters an error into the account and the statistics, and makes it ours.
+    pub(crate) fn judge(&mut self, error: tokio_postgres::Error, stake: Stake, sql: &Sql<'_>) -> Error {
+        let refusal = match self.enter(&error) {
+            Verdict::Lost => self.refusal(),
+            Verdict::Definite | Verdict::NotSent => None,
+        };
+        let asked = sql.asked(self.scope.settings().error_detail);
+        let error = refusal.unwrap_or_else(|| Error::answer(error, stake, asked));
+        self.scope.count(&error);
         error
-    }
-
-    /// Undoes the blocks beyond `depth`, whose guards are gone. Nothing is awaited: what follows on this connection is
-    /// answered after it.
-    pub(crate) fn settle(&mut self, depth: usize) {
-        let undo =
-            self.account.blocks.drain(depth.min(self.account.blocks.len())..).find(|block| block.begun);
-        let Some(undo) = undo else { return };
-        if self.account.check().is_err() {
-            return; // the connection will be closed, which undoes everything
-        }
-        if let Some(client) = self.client() {
-            for sql in undo.undo() {
-                send_and_forget(client, sql.text());
-            }
-        }
-    }
-
-    /// Whether a statement can be sent at all.
-    pub(crate) fn ready(&self) -> Result<()> {
-        self.account.check()?;
-        if self.client().is_none_or(Client::is_closed) {
-            return Err(self.refusal().unwrap_or_else(|| Error::unavailable("the connection is closed")));
-        }
-        self.db.check_deadline()
     }
 
     /// Why the server never let this connection in, so that nothing ran on it.
@@ -251,8 +232,8 @@ impl Session {
     }
 
     /// Where statements are kept prepared, if they are to be.
-    fn prepared(&self) -> Option<&Prepared> {
-        self.lease.as_ref().filter(|_| self.db.settings().prepares())?.prepared()
+    pub(crate) fn prepared(&self) -> Option<&Prepared> {
+        self.lease.as_ref().filter(|_| self.scope.settings().prepare)?.prepared()
     }
 
     pub(crate) fn client(&self) -> Option<&Client> {
@@ -260,9 +241,11 @@ impl Session {
     }
 }
 
-/// The answers that came in time, in the order of the statements.
-pub(crate) struct Flight {
-    pub(crate) answers: Vec<Answer>,
+pub(crate) fn only_in_transaction() -> Error {
+    Error::refused(
+        "SET LOCAL, SET TRANSACTION and SET CONSTRAINTS have an effect only inside a transaction: begin one with \
+         session.transaction()",
+    )
 }
 
 /// What became of the statements behind the beginning of a block; of several, the greatest counts.
@@ -284,8 +267,8 @@ impl Behind {
         }
     }
 
-    pub(crate) fn of_all(answers: &[Answer], sent: usize) -> Behind {
-        (0..sent).map(|position| Behind::of(answers.get(position))).max().unwrap_or(Behind::Failed)
+    pub(crate) fn of_all<'a>(answers: impl Iterator<Item = Option<&'a Answer>>) -> Behind {
+        answers.map(Behind::of).max().unwrap_or(Behind::Failed)
     }
 }
 
@@ -301,15 +284,21 @@ pub(crate) fn stake(depth: usize, sql: &Sql<'_>) -> Stake {
 impl Drop for Session {
     fn drop(&mut self) {
         self.settle(0);
-        let Some(lease) = self.lease.take() else { return };
-        if !self.account.is_clean() || lease.client().is_closed() {
+        let Some(lease) = &self.lease else { return };
+        if !self.account.is_clean() || lease.client().is_closed() || lease.watch().contradicts_idle() {
+            self.lease = None;
             return;
         }
-        if self.db.settings().recycle == Recycle::DiscardAll {
-            lease.prepared().into_iter().for_each(Prepared::clear);
-            send_and_forget(lease.client(), "DISCARD ALL");
+        if self.account.kept != Limit::Default {
+            self.forget(&[Limit::Default.set(false)]);
         }
-        lease.recycle();
+        if self.scope.settings().recycle == Recycle::DiscardAll {
+            lease.prepared().into_iter().for_each(Prepared::clear);
+            self.forget(&[Sql::new("DISCARD ALL")]);
+        }
+        if let Some(lease) = self.lease.take() {
+            lease.recycle();
+        }
     }
 }
 

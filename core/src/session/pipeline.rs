@@ -1,7 +1,7 @@
 //! Several statements in one flight: all are written at once, and answered in order.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,17 +9,38 @@ use futures_util::TryStreamExt;
 use futures_util::future::{MaybeDone, join, maybe_done};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Row, RowStream};
+use tokio_postgres::{Client, Row, RowStream, Statement};
 
-use crate::param::Bound;
 use crate::prepared::{Claim, Prepared, Way};
-use crate::sql::Sql;
+use crate::sql::{Encoded, Sql};
 
 /// What PostgreSQL answered to a statement.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// Those that were wanted.
     pub(crate) rows: Vec<Row>,
+    /// How many came.
+    pub(crate) came: usize,
     pub(crate) affected: u64,
+}
+
+/// Which rows are kept. The others are read and dropped, so that they need no memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    Nothing,
+    /// The first. One more is counted, so that the caller can say that there were too many.
+    One,
+    All,
+}
+
+impl Want {
+    fn keeps(self, kept: usize) -> bool {
+        match self {
+            Want::Nothing => false,
+            Want::One => kept == 0,
+            Want::All => true,
+        }
+    }
 }
 
 pub(crate) type Answer = Result<Outcome, tokio_postgres::Error>;
@@ -29,6 +50,8 @@ pub(crate) type Answer = Result<Outcome, tokio_postgres::Error>;
 pub(crate) struct Keep<'c> {
     pub(crate) prepared: &'c Prepared,
     pub(crate) around: Around,
+    /// Whether it may be prepared and sent in one flight.
+    pub(crate) pipelines: bool,
 }
 
 /// What a statement is sent in.
@@ -45,44 +68,45 @@ pub(crate) enum Around {
 ///
 /// The unnamed statement with known parameter types: one round trip, nothing left behind on the server. Or a prepared one,
 /// where there is a place to keep it: prepared in the same flight the first time, and bound from then on.
-pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, sql: &Sql<'_>) -> Answer {
-    let Some(Keep { prepared, around }) = keep else { return typed(client, sql).await };
-    match prepared.way(sql) {
-        Way::Typed => typed(client, sql).await,
-        Way::First(claim) => Box::pin(first(client, claim, around, sql)).await, // rare, and large
-        Way::Prepared(statement) => {
-            let params = sql.params().iter().map(Bound::value);
-            let answer = match client.query_raw(&statement, params).await {
-                Ok(stream) => collect(stream).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(error) if is_stale(&error) => {
-                    prepared.forget(sql);
-                    match around {
-                        Around::Nothing => Box::pin(typed(client, sql)).await,
-                        Around::Others | Around::Transaction => Err(error),
-                    }
+pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, encoded: &Encoded<'_>, want: Want) -> Answer {
+    let (Some(keep), Some(text)) = (keep, encoded.sql().fixed_text()) else {
+        return typed(client, encoded, want).await;
+    };
+    match keep.prepared.way(text, encoded.types()) {
+        Way::Typed => typed(client, encoded, want).await,
+        Way::First(claim) => Box::pin(first(client, claim, keep, encoded, want)).await, // rare, and large
+        Way::Prepared(statement) => match bound(client, &statement, encoded, want).await {
+            Err(error) if is_stale(&error) => {
+                keep.prepared.forget(text);
+                match keep.around {
+                    Around::Nothing => Box::pin(typed(client, encoded, want)).await,
+                    Around::Others | Around::Transaction => Err(error),
                 }
-                answer => answer,
             }
-        }
+            answer => answer,
+        },
     }
 }
 
 /// Prepares a statement ahead of sending it whole. In this order, since what fails in a transaction fails all behind it: so
 /// the statement itself is answered with an error if its preparation aborted the transaction.
-async fn first(client: &Client, claim: Claim<'_>, around: Around, sql: &Sql<'_>) -> Answer {
-    let types: Vec<Type> = sql.params().iter().map(|param| param.ty().clone()).collect();
-    let (statement, answer) = join(client.prepare_typed(sql.text(), &types), typed(client, sql)).await;
+async fn first(
+    client: &Client,
+    claim: Claim<'_>,
+    keep: Keep<'_>,
+    encoded: &Encoded<'_>,
+    want: Want,
+) -> Answer {
+    let types: Vec<Type> = encoded.types().cloned().collect();
+    let preparing = client.prepare_typed(encoded.text(), &types);
+    if !keep.pipelines && keep.around != Around::Transaction {
+        claim.enter(preparing.await);
+        return typed(client, encoded, want).await;
+    }
+    let (statement, answer) = join(preparing, typed(client, encoded, want)).await;
     let aborted = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     match (statement, answer) {
         (Err(cause), Err(error)) if aborted(&error) && !aborted(&cause) => {
-            claim.give_up();
-            Err(cause)
-        }
-        // what fails behind the statement is a look-up of a type of its result, and aborts the transaction all the same
-        (Err(cause), Ok(_)) if around == Around::Transaction => {
             claim.give_up();
             Err(cause)
         }
@@ -104,62 +128,66 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
     )
 }
 
-async fn typed(client: &Client, sql: &Sql<'_>) -> Answer {
-    let params = sql.params().iter().map(|param| (param.value(), param.ty().clone()));
-    collect(client.query_typed_raw(sql.text(), params).await?).await
+async fn typed(client: &Client, encoded: &Encoded<'_>, want: Want) -> Answer {
+    collect(client.query_typed_raw(encoded.text(), encoded.typed_values()).await?, want).await
 }
 
-async fn collect(stream: RowStream) -> Answer {
+async fn bound(client: &Client, statement: &Statement, encoded: &Encoded<'_>, want: Want) -> Answer {
+    collect(client.query_raw(statement, encoded.values()).await?, want).await
+}
+
+async fn collect(stream: RowStream, want: Want) -> Answer {
     let mut stream = std::pin::pin!(stream);
-    let mut rows = Vec::new();
+    let (mut rows, mut came) = (Vec::new(), 0);
     while let Some(row) = stream.try_next().await? {
-        rows.push(row);
+        came += 1;
+        if want.keeps(rows.len()) {
+            rows.push(row);
+        }
     }
-    Ok(Outcome { rows, affected: stream.rows_affected().unwrap_or(0) })
+    Ok(Outcome { rows, came, affected: stream.rows_affected().unwrap_or(0) })
 }
 
-/// Sends a statement in one poll and does not wait for its answer, which the connection reads and drops.
-pub(crate) fn send_and_forget(client: &Client, text: &str) {
-    let sql = Sql::new(text);
-    let mut sent = std::pin::pin!(typed(client, &sql));
+/// Sends a statement of ours in one poll and does not wait for its answer, which the connection reads and drops.
+pub(crate) fn send_and_forget(client: &Client, sql: &Sql<'_>) {
+    let Ok(encoded) = Encoded::of(sql) else { return };
+    let mut sent = std::pin::pin!(typed(client, &encoded, Want::Nothing));
     let _ = sent.as_mut().poll(&mut Context::from_waker(futures_util::task::noop_waker_ref()));
 }
 
-/// Drives futures that are each sent by their first poll and answered in order.
-///
-/// Dropped in the middle, or after a deadline, `answers` holds those that came.
-pub(crate) struct Pipeline<'p, F: Future> {
+/// Futures that are each sent by their first poll and answered in order.
+pub(crate) struct Pipeline<F: Future> {
     waiting: VecDeque<Pin<Box<MaybeDone<F>>>>,
     sent: bool,
-    answers: &'p mut Vec<F::Output>,
 }
 
-impl<'p, F: Future> Pipeline<'p, F> {
-    pub(crate) fn new(futures: impl Iterator<Item = F>, answers: &'p mut Vec<F::Output>) -> Self {
-        Pipeline { waiting: futures.map(maybe_done).map(Box::pin).collect(), sent: false, answers }
+impl<F: Future> Pipeline<F> {
+    pub(crate) fn new(futures: impl Iterator<Item = F>) -> Self {
+        Pipeline { waiting: futures.map(maybe_done).map(Box::pin).collect(), sent: false }
     }
-}
 
-impl<F: Future> Unpin for Pipeline<'_, F> {}
+    /// The next answer; `None` behind the last. The first poll of the first call sends all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the next call goes on.
+    pub(crate) async fn next(&mut self) -> Option<F::Output> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
 
-impl<F: Future> Future for Pipeline<'_, F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if !this.sent {
-            this.sent = true;
-            for future in &mut this.waiting {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        if !self.sent {
+            self.sent = true;
+            for future in &mut self.waiting {
                 let _ = future.as_mut().poll(cx); // writes it; a MaybeDone keeps what is ready already
             }
         }
-        while let Some(future) = this.waiting.front_mut() {
-            if future.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            this.answers.extend(future.as_mut().take_output());
-            this.waiting.pop_front();
+        let Some(future) = self.waiting.front_mut() else { return Poll::Ready(None) };
+        if future.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
         }
-        Poll::Ready(())
+        let answer = future.as_mut().take_output();
+        self.waiting.pop_front();
+        Poll::Ready(answer)
     }
 }

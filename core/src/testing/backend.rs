@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use super::clock::Clock;
-use crate::driver::BoxFuture;
+use crate::port::BoxFuture;
 
 /// Both sides of every connection: the scripted server, and what tokio-postgres wants driven.
 ///

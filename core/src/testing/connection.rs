@@ -8,10 +8,11 @@ use futures_channel::oneshot;
 use tokio_postgres::Client;
 
 use super::{ConnectionLog, Shared};
+use crate::driver::Link;
 
 /// An exclusive connection of a [`ScriptedDriver`](super::ScriptedDriver). Dropping it ends it.
 pub struct ScriptedConnection {
-    pub(super) client: Client,
+    pub(super) link: Link,
     pub(super) number: usize,
     pub(super) shared: Weak<Shared>,
     /// Dropped with it, it ends the future that drives the connection.
@@ -30,7 +31,7 @@ impl Deref for ScriptedConnection {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        &self.client
+        &self.link.client
     }
 }
 

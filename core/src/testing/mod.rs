@@ -64,9 +64,10 @@ use std::time::Duration;
 use futures_channel::{mpsc, oneshot};
 use futures_util::FutureExt;
 use futures_util::future::select;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::NoTls;
 
-use crate::driver::{BoxFuture, Dialled, Driver, Notifications, drive};
+use crate::driver::{Driver, Link, Watch, drive};
+use crate::port::BoxFuture;
 use crate::error::{Error, Result};
 use clock::Clock;
 use log::{Event, Log};
@@ -173,17 +174,18 @@ impl ScriptedDriver {
         self.connections().iter().map(|log| log.flights).sum()
     }
 
-    /// Connects; gives the client, the future that drives it, its notifications and its number.
-    async fn open(&self, dialled: bool) -> Result<(Client, BoxFuture<()>, Notifications, usize)> {
+    /// Connects; gives the connection, the future that drives it, and its number.
+    async fn open(&self, dialled: bool) -> Result<(Link, BoxFuture<()>, usize)> {
         let (near, far) = tokio::io::duplex(BUFFER);
         let (say, events) = mpsc::unbounded();
         let number = self.shared.log.open(dialled, say);
         self.run(Box::pin(Server::new(number, self.shared.clone(), far, events).serve()))?;
         let mut config = tokio_postgres::Config::new();
-        let connected = config.user("scripted").connect_raw(near, NoTls).await;
+        let watch = Watch::new();
+        let connected = config.user("scripted").connect_raw(watch.guard(near), NoTls).await;
         let (client, connection) = connected.map_err(Error::connect)?;
         let (task, notifications) = drive(connection);
-        Ok((client, Box::pin(task), notifications, number))
+        Ok((Link::new(client, watch, notifications), Box::pin(task), number))
     }
 
     fn run(&self, task: BoxFuture<()>) -> Result<()> {
@@ -199,15 +201,15 @@ impl Driver for ScriptedDriver {
     async fn acquire(&self) -> Result<ScriptedConnection> {
         loop {
             let Some(idle) = lock(&self.idle).pop() else { break };
-            if !idle.client.is_closed() {
+            if !idle.link.client.is_closed() {
                 idle.change(|log| log.idle = false);
                 return Ok(idle);
             }
         }
-        let (client, task, _, number) = self.open(false).await?;
+        let (link, task, number) = self.open(false).await?;
         let (alive, ended) = oneshot::channel::<()>();
         self.run(Box::pin(select(task, ended).map(drop)))?;
-        Ok(ScriptedConnection { client, number, shared: Arc::downgrade(&self.shared), _alive: alive })
+        Ok(ScriptedConnection { link, number, shared: Arc::downgrade(&self.shared), _alive: alive })
     }
 
     fn recycle(&self, connection: ScriptedConnection) {
@@ -218,10 +220,14 @@ impl Driver for ScriptedDriver {
         lock(&self.idle).push(connection);
     }
 
-    async fn dial(&self) -> Result<Dialled> {
-        let (client, task, notifications, _) = self.open(true).await?;
+    fn watch<'c>(&self, connection: &'c ScriptedConnection) -> &'c Watch {
+        &connection.link.watch
+    }
+
+    async fn dial(&self) -> Result<Link> {
+        let (link, task, _) = self.open(true).await?;
         self.run(task)?;
-        Ok(Dialled::new(client, notifications))
+        Ok(link)
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {

@@ -9,8 +9,8 @@ fn expands(input: TokenStream, expected: TokenStream) {
 /// What binds a variable.
 fn captured(name: TokenStream) -> TokenStream {
     quote!({
-        use ::pgspan::Bind as _;
-        ::pgspan::expect_param(&#name);
+        use ::pgspan::macros::Bind as _;
+        ::pgspan::macros::expect_param(&#name);
         #name.pgspan_bind()
     })
 }
@@ -50,7 +50,7 @@ fn other_values_are_named_in_any_order_and_bound_in_the_order_of_the_text() {
         quote!(r#"SELECT {a}, {b}, "x""#, b = 1 + 1, a = user.name(),),
         quote!(::pgspan::Sql::from_macro(
             "SELECT $1, $2, \"x\"",
-            ::std::vec![::pgspan::bind(&(user.name())), ::pgspan::bind(&(1 + 1))]
+            ::std::vec![::pgspan::macros::bind(&(user.name())), ::pgspan::macros::bind(&(1 + 1))]
         )),
     );
 }
@@ -60,7 +60,7 @@ fn named_values_and_variables_mix() {
     let c_b = captured(quote!(b));
     expands(
         quote!("SELECT {a}, {b}", a = b),
-        quote!(::pgspan::Sql::from_macro("SELECT $1, $2", ::std::vec![::pgspan::bind(&(b)), #c_b])),
+        quote!(::pgspan::Sql::from_macro("SELECT $1, $2", ::std::vec![::pgspan::macros::bind(&(b)), #c_b])),
     );
 }
 
@@ -80,12 +80,12 @@ fn a_keyword_can_name_a_value_with_and_without_its_mark() {
     for argument in [quote!(type = kind), quote!(r#type = kind)] {
         expands(
             quote!("SELECT {type}", #argument),
-            quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::bind(&(kind))])),
+            quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::macros::bind(&(kind))])),
         );
     }
     expands(
         quote!("SELECT {crate}", crate = 1),
-        quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::bind(&(1))])),
+        quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::macros::bind(&(1))])),
     );
 }
 

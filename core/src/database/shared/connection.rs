@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use crate::database::Database;
-use crate::driver::{Dialled, Executor, Port};
+use crate::driver::{Executor, Link};
+use crate::guard::Watch;
 use crate::prepared::Prepared;
+use crate::scope::{Elapsed, Scope};
 
 /// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
 const CHECK_DEADLINE: Duration = Duration::from_secs(1);
@@ -22,8 +23,10 @@ const SLOW: u64 = 50;
 
 pub(super) struct Connection {
     pub(super) client: Client,
+    pub(super) watch: Watch,
     pub(super) prepared: Prepared,
     executor: usize,
+    /// Statements whose callers wait.
     in_flight: AtomicUsize,
     /// Gets no new statement: a deadline passed on it, or its server is leaving.
     avoided: AtomicBool,
@@ -35,16 +38,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(dialled: Dialled, port: &dyn Port) -> Connection {
-        let now = port.now();
+    pub(super) fn new(link: Link, scope: &Scope) -> Connection {
+        let now = scope.now();
         Connection {
-            client: dialled.client,
+            client: link.client,
+            watch: link.watch,
             prepared: Prepared::default(),
-            executor: port.executor().number,
+            executor: scope.executor().number,
             in_flight: AtomicUsize::new(0),
             avoided: AtomicBool::new(false),
-            expires: dialled.lifetime.map(|lifetime| now.saturating_add(lifetime)),
-            check_after: dialled.check_after,
+            expires: link.lifetime.map(|lifetime| now.saturating_add(lifetime)),
+            check_after: link.check_after,
             used: AtomicU64::new(millis(now)),
         }
     }
@@ -66,27 +70,33 @@ impl Connection {
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0
+        self.unanswered() > 0
+    }
+
+    /// Statements ahead of the next one. The server also works for callers that gave up, and the watch knows of those; it does not
+    /// know yet of a statement that is about to be written.
+    fn unanswered(&self) -> usize {
+        let written = usize::try_from(self.watch.unanswered()).unwrap_or(usize::MAX);
+        self.in_flight.load(Ordering::Relaxed).max(written)
     }
 
     /// What a statement of this executor costs on it, in statements that go before.
     pub(super) fn load(&self, executor: Executor, now: Duration) -> usize {
         let near = self.is_of(executor) && !self.is_slow(now);
-        self.in_flight.load(Ordering::Relaxed) + if near { 0 } else { ELSEWHERE }
+        self.unanswered() + if near { 0 } else { ELSEWHERE }
     }
 
     fn is_slow(&self, now: Duration) -> bool {
         self.is_busy() && millis(now).saturating_sub(self.used.load(Ordering::Relaxed)) >= SLOW
     }
 
-    /// Whether it still answers.
-    pub(super) async fn check(&self, db: &Database, limit: Duration) -> bool {
+    /// Whether it still answers; an error of the server is no answer.
+    pub(super) async fn check(&self, scope: &Scope, limit: Duration) -> Result<(), Elapsed> {
         let asked = self.client.execute_typed("", &[]);
-        let answered = matches!(db.within(limit.min(CHECK_DEADLINE), asked).await, Ok(Ok(_)));
-        if answered {
-            self.used.store(millis(db.port().now()), Ordering::Relaxed);
-        }
-        answered
+        let answer = scope.within(limit.min(CHECK_DEADLINE), asked).await?;
+        answer.map_err(|_| Elapsed::Limit)?;
+        self.used.store(millis(scope.now()), Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) fn avoid(&self) {
@@ -98,25 +108,34 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Counts a statement while it is in flight, dropped futures included.
+/// One that was avoided may be dead, so that nothing would ever end it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.avoided.load(Ordering::Relaxed) {
+            self.watch.end();
+        }
+    }
+}
+
+/// Counts a statement while its caller waits.
 pub(super) struct InFlight<'c> {
     connection: &'c Connection,
-    port: &'c dyn Port,
+    scope: &'c Scope,
 }
 
 impl<'c> InFlight<'c> {
-    pub(super) fn count(connection: &'c Connection, port: &'c dyn Port) -> InFlight<'c> {
+    pub(super) fn count(connection: &'c Connection, scope: &'c Scope) -> InFlight<'c> {
         if connection.in_flight.fetch_add(1, Ordering::Relaxed) == 0 {
-            connection.used.store(millis(port.now()), Ordering::Relaxed);
+            connection.used.store(millis(scope.now()), Ordering::Relaxed);
         }
-        InFlight { connection, port }
+        InFlight { connection, scope }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         // before it may count as idle: nobody may see it unused since long ago
-        self.connection.used.store(millis(self.port.now()), Ordering::Relaxed);
+        self.connection.used.store(millis(self.scope.now()), Ordering::Relaxed);
         self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

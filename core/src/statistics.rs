@@ -24,7 +24,7 @@ pub struct Statistics {
 
 /// Where they are counted.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     round_trips: AtomicU64,
     retries: AtomicU64,
     /// Only an error takes the lock. Short: PostgreSQL has some forty classes.
@@ -32,16 +32,16 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn round_trip(&self) {
+    pub(crate) fn round_trip(&self) {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn retry(&self) {
+    pub(crate) fn retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an error if it is PostgreSQL's.
-    pub(super) fn error(&self, error: &Error) {
+    pub(crate) fn error(&self, error: &Error) {
         let Some(class) = error.server().map(ServerError::code).map(class) else { return };
         let mut sqlstates = self.sqlstates.lock().unwrap_or_else(PoisonError::into_inner);
         match sqlstates.iter_mut().find(|(known, _)| known == class) {
@@ -50,7 +50,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn read(&self) -> Statistics {
+    pub(crate) fn read(&self) -> Statistics {
         Statistics {
             round_trips: self.round_trips.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),

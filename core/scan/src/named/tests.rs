@@ -3,7 +3,7 @@ use super::*;
 /// The text is accepted and becomes `text` with these names.
 #[track_caller]
 fn becomes(sql: &str, text: &str, names: &[&str]) {
-    let scanned = scan(sql).unwrap();
+    let scanned = named(sql).unwrap();
     assert_eq!(
         (scanned.text.as_str(), scanned.names),
         (text, names.iter().map(ToString::to_string).collect())
@@ -19,7 +19,7 @@ fn stays(sql: &str) {
 /// The text is refused with a message that contains this.
 #[track_caller]
 fn refused(sql: &str, expected: &str) {
-    let message = scan(sql).unwrap_err().to_string();
+    let message = named(sql).unwrap_err().to_string();
     assert!(message.contains(expected), "{sql:?} is refused with: {message}");
 }
 
@@ -32,7 +32,7 @@ fn names_become_numbers_in_the_order_of_first_appearance() {
 #[test]
 fn the_tenth_name_is_number_ten() {
     let names: Vec<String> = (1..=10).map(|n| format!("a{n}")).collect();
-    let scanned = scan(&names.iter().map(|name| format!("({{{name}}})")).collect::<String>()).unwrap();
+    let scanned = named(&names.iter().map(|name| format!("({{{name}}})")).collect::<String>()).unwrap();
     assert_eq!(scanned.text, "($1)($2)($3)($4)($5)($6)($7)($8)($9)($10)");
     assert_eq!(scanned.names, names);
 }
@@ -209,7 +209,7 @@ fn braces_without_a_plain_name_are_refused_with_what_to_write() {
 
 #[test]
 fn a_long_wrong_name_is_cut() {
-    let message = scan(&format!("{{{}}}", "é.".repeat(100))).unwrap_err().to_string();
+    let message = named(&format!("{{{}}}", "é.".repeat(100))).unwrap_err().to_string();
     assert!(message.contains('…') && message.chars().count() < 300, "{message}");
 }
 
@@ -224,7 +224,7 @@ fn a_brace_that_stands_alone_is_refused() {
 
 #[test]
 fn a_problem_has_a_line_and_a_column_in_characters() {
-    let problem = scan("SELECT 'ü',\n 'ü' {}").unwrap_err();
+    let problem = named("SELECT 'ü',\n 'ü' {}").unwrap_err();
     assert_eq!((problem.line, problem.column), (2, 6));
 }
 
@@ -238,7 +238,7 @@ fn an_empty_text_is_an_empty_statement() {
 fn no_text_panics_and_what_is_accepted_has_as_many_names_as_numbers() {
     let mut accepted = 0;
     for sql in generated(FRAGMENTS) {
-        let Ok(Scanned { text, names }) = scan(&sql) else { continue };
+        let Ok(Named { text, names, .. }) = named(&sql) else { continue };
         accepted += 1;
         for n in 1..=names.len() {
             assert!(text.contains(&format!("${n}")), "{sql:?} became {text:?}");
@@ -255,9 +255,9 @@ fn a_text_without_braces_is_accepted_as_it_is_or_refused() {
         FRAGMENTS.iter().copied().filter(|fragment| !fragment.contains(['{', '}'])).collect();
     let mut accepted = 0;
     for sql in generated(&plain) {
-        let Ok(scanned) = scan(&sql) else { continue };
+        let Ok(scanned) = named(&sql) else { continue };
         accepted += 1;
-        assert_eq!(scanned, Scanned { text: sql, names: Vec::new() });
+        assert_eq!(scanned, Named { text: sql, names: Vec::new(), placed: Vec::new() });
     }
     assert!(accepted > 100, "the generator makes nothing but errors");
 }

@@ -1,21 +1,22 @@
 //! Reads the text of `sql!`: SQL with named parameters in, SQL with `$n` and the names in order out.
 //!
-//! The rules are PostgreSQL's own (chapter 4.1, "Lexical Structure", with `standard_conforming_strings` on): a
-//! brace means a parameter only where PostgreSQL could read one. Nothing here knows of proc-macros, so that all
-//! of it can be tested with plain text.
+//! A brace means a parameter only where PostgreSQL could read one. Nothing here knows of proc-macros, so that all of it can be
+//! tested with plain text.
 
-mod cursor;
-mod quoted;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
-use cursor::Cursor;
+use crate::cursor::{self, Cursor};
+use crate::problem::Problem;
+use crate::quoted;
 
 /// Replaces every `{name}` by its `$n`.
-pub(crate) fn scan(sql: &str) -> Result<Scanned, Problem> {
-    let mut scanner = Scanner { cursor: Cursor::new(sql), scanned: Scanned::default(), last: Last::Other };
+///
+/// # Errors
+///
+/// What PostgreSQL could not read, or what is no parameter, with what to write instead.
+pub fn named(sql: &str) -> Result<Named, Problem> {
+    let mut scanner = Scanner { cursor: Cursor::new(sql), scanned: Named::default(), last: Last::Other };
     while let Some(next) = scanner.cursor.peek() {
         scanner.step(next)?;
     }
@@ -24,27 +25,13 @@ pub(crate) fn scan(sql: &str) -> Result<Scanned, Problem> {
 
 /// A statement as PostgreSQL takes it.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Scanned {
+pub struct Named {
     /// The SQL, with `$1`, `$2`, … for parameters.
-    pub(crate) text: String,
+    pub text: String,
     /// The parameters' names: the first is `$1`. No name is twice in it.
-    pub(crate) names: Vec<String>,
-}
-
-/// Why a text is refused, what to write instead, and where.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Problem {
-    message: String,
-    /// Counted from one.
-    line: usize,
-    /// In characters, counted from one.
-    column: usize,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (line {}, column {} of the SQL)", self.message, self.line, self.column)
-    }
+    pub names: Vec<String>,
+    /// Where each `$n` begins in the text, in bytes.
+    pub placed: Vec<usize>,
 }
 
 /// What stands directly before the cursor: `$1` may touch no word, or PostgreSQL would read `limit$1`.
@@ -57,7 +44,7 @@ enum Last {
 
 struct Scanner<'a> {
     cursor: Cursor<'a>,
-    scanned: Scanned,
+    scanned: Named,
     last: Last,
 }
 
@@ -120,6 +107,7 @@ impl Scanner<'_> {
             )));
         }
         let number = self.number(name);
+        self.scanned.placed.push(self.scanned.text.len());
         self.scanned.text.push_str(&format!("${number}"));
         self.last = Last::Parameter;
         Ok(())

@@ -2,16 +2,16 @@
 //!
 //! Every function is called with the cursor on the first character of what it passes.
 
-use super::Problem;
-use super::cursor::{Cursor, is_word, is_word_start};
+use crate::cursor::{Cursor, is_word, is_word_start};
+use crate::problem::Problem;
 
 /// `'…'`. A doubled quote needs no care: it reads as the end of one string and the start of the next.
-pub(super) fn string(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+pub(crate) fn string(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
     enclosed(cursor, "'", "this string is never closed: close it with `'`")
 }
 
 /// `"…"`; doubled quotes as in strings.
-pub(super) fn identifier(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+pub(crate) fn identifier(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
     enclosed(cursor, "\"", "this quoted identifier is never closed: close it with `\"`")
 }
 
@@ -24,7 +24,7 @@ fn enclosed(cursor: &mut Cursor<'_>, quote: &str, unclosed: &str) -> Result<(), 
 /// The `'…'` of `E'…'`, where a backslash takes the next character with it.
 ///
 /// Its continuation on a later line (chapter 4.1.2.1) follows the same rule, though no `E` precedes it.
-pub(super) fn escape_string(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+pub(crate) fn escape_string(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
     let start = *cursor;
     cursor.bump();
     loop {
@@ -64,7 +64,7 @@ fn continued(cursor: &mut Cursor<'_>) -> bool {
 }
 
 /// `$$…$$` or `$tag$…$tag$`, or a lone dollar. A dollar inside a word never gets here.
-pub(super) fn dollar(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+pub(crate) fn dollar(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
     let start = *cursor;
     cursor.bump();
     match cursor.peek() {
@@ -91,12 +91,12 @@ pub(super) fn dollar(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
 }
 
 /// `-- …`, up to the line break.
-pub(super) fn line_comment(cursor: &mut Cursor<'_>) {
+pub(crate) fn line_comment(cursor: &mut Cursor<'_>) {
     cursor.take_while(|c| c != '\n' && c != '\r');
 }
 
 /// `/* … */`, with comments inside.
-pub(super) fn block_comment(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+pub(crate) fn block_comment(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
     let start = *cursor;
     let mut depth = 0_usize;
     loop {

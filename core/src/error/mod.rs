@@ -1,12 +1,17 @@
 //! The one error of this library: what failed, whether it may be tried again, and whether anything was committed.
 
+mod server;
+mod verdict;
+
 use std::error::Error as StdError;
 use std::fmt;
 
-use tokio_postgres::error::{DbError, Severity};
+use crate::sqlstate::{SqlState, class_name};
 
-use crate::sqlstate::{SqlState, class_name, condition_name};
-use crate::transaction::TransactionId;
+pub use server::ServerError;
+pub use server::ErrorDetail;
+pub(crate) use server::Asked;
+pub(crate) use verdict::{Stake, Verdict, must_not_be_reused};
 
 /// What this library's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -24,7 +29,8 @@ struct Inner {
     /// What was being done or refused, in our words.
     context: String,
     statement: Option<usize>,
-    transaction: Option<TransactionId>,
+    /// The id of the transaction whose outcome is unknown.
+    transaction: Option<u64>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     server: Option<ServerError>,
 }
@@ -60,13 +66,6 @@ pub enum Kind {
     Config,
 }
 
-/// PostgreSQL's own error, whose texts may quote values.
-///
-/// `Display` and `Debug` show the SQLSTATE and its name only; ask for [`message`](ServerError::message) and the
-/// others where it is safe to show them.
-#[derive(Clone)]
-pub struct ServerError(Box<DbError>);
-
 impl Error {
     /// Which kind of failure this is.
     pub fn kind(&self) -> Kind {
@@ -90,17 +89,17 @@ impl Error {
 
     /// The constraint that was violated, where the server named one.
     pub fn constraint(&self) -> Option<&str> {
-        self.server()?.0.constraint()
+        self.server()?.constraint()
     }
 
     /// The table concerned, where the server named one.
     pub fn table(&self) -> Option<&str> {
-        self.server()?.0.table()
+        self.server()?.table()
     }
 
     /// The column concerned, where the server named one.
     pub fn column(&self) -> Option<&str> {
-        self.server()?.0.column()
+        self.server()?.column()
     }
 
     /// PostgreSQL's error with all its texts, which may quote values.
@@ -109,14 +108,8 @@ impl Error {
     }
 
     /// Which statement of a batch failed, counted from 0.
-    pub fn statement(&self) -> Option<usize> {
+    pub fn statement_index(&self) -> Option<usize> {
         self.0.statement
-    }
-
-    /// The transaction whose outcome is unknown, where its id was asked for in time
-    /// ([`TransactionOptions::with_id`](crate::TransactionOptions::with_id)).
-    pub fn transaction_id(&self) -> Option<TransactionId> {
-        self.0.transaction
     }
 
     /// A value that must be unique exists already (23505), in a statement or at COMMIT.
@@ -171,23 +164,27 @@ impl Error {
 
     /// Trying the same again, later, may work and can do no harm: nothing was committed, and the cause passes.
     ///
-    /// True for [`Kind::Unavailable`], [`Kind::Timeout`], serialization failures, deadlocks, lock and statement
-    /// timeouts, and servers that are starting, stopping, full or read-only. Never for an unknown outcome.
+    /// True for [`Kind::Unavailable`] and [`Kind::Timeout`], and for serialization failures, deadlocks, lock and statement
+    /// timeouts, and servers that are starting, stopping, full or read-only. False for an unknown outcome, and for a login that
+    /// the server refuses because of a setting: a wrong password, a role or a database that does not exist.
     pub fn is_retryable(&self) -> bool {
+        let code = self.sqlstate().map(SqlState::code);
+        let class = code.and_then(|code| code.get(..2));
         match self.kind() {
-            Kind::Unavailable | Kind::Timeout => true,
-            Kind::Server => self.sqlstate().is_some_and(|code| {
-                matches!(
-                    code.code(),
-                    "40001" | "40P01" | "55P03" | "57014" | "25006" | "57P01" | "57P02" | "57P03"
-                ) || matches!(code.code().get(..2), Some("08" | "53"))
-            }),
+            Kind::Timeout => true,
+            Kind::Unavailable => matches!(class, None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX")),
+            Kind::Server => match code {
+                Some("40001" | "40P01" | "55P03" | "57014" | "25006" | "57P01" | "57P02" | "57P03") => true,
+                Some("08P01") => false, // a mistake in the statement or its parameters
+                _ => matches!(class, Some("08" | "53")),
+            },
             _ => false,
         }
     }
 
+    /// Only of a statement that failed: behind an unknown outcome a code says nothing about it.
     fn is(&self, code: &SqlState) -> bool {
-        self.sqlstate() == Some(code)
+        self.kind() == Kind::Server && self.sqlstate() == Some(code)
     }
 }
 
@@ -212,16 +209,30 @@ impl Error {
 
     /// A connection that could not be opened: nothing was sent, nothing ran.
     ///
-    /// A server's answer (28P01, 3D000, 53300 …) keeps its SQLSTATE. A refusal of start-up options, which poolers
-    /// send as 08P01, says what to set.
+    /// A server's answer (28P01, 3D000, 53300 …) keeps its SQLSTATE, and is shown with the server's own sentence, which
+    /// speaks of roles, databases and settings. A refusal of start-up options says what to set.
     pub fn connect(error: tokio_postgres::Error) -> Error {
-        let context = match error.as_db_error() {
-            Some(db) if db.message().contains("unsupported startup parameter") => {
-                "the server refuses start-up options, as transaction poolers do: set DATABASE_POOLER=transaction"
+        let context = match error.as_db_error().map(|db| refused_option(db.message())) {
+            Some(Some(RefusedOption::All)) => {
+                "could not connect: the server refuses start-up options, as transaction poolers do: set \
+                 DATABASE_POOLER=transaction"
+                    .to_owned()
             }
-            _ => "could not connect",
+            Some(Some(RefusedOption::One(option, setting))) => {
+                format!("could not connect: the server refuses the start-up option {option} ({setting})")
+            }
+            _ => "could not connect".to_owned(),
         };
-        Error::unavailable(context).by_postgres(error)
+        let asked = Asked { text: "", is_fixed: true, detail: ErrorDetail::Safe };
+        Error::unavailable(context).by_postgres(error, asked, true)
+    }
+
+    /// Whether the server let nobody in because it does not know, or can't have, `client_connection_check_interval`, which
+    /// pgspan sets by a start-up option (see [`Settings::startup_options`](crate::Settings::startup_options)): a server on
+    /// Windows, PostgreSQL before 14, or 14 on macOS. A driver connects again without it.
+    pub fn refuses_connection_check(&self) -> bool {
+        let message = self.server().map(ServerError::message);
+        message.and_then(refused_option) == Some(RefusedOption::One(CONNECTION_CHECK, OF_PGSPAN))
     }
 
     /// The same error with words before its own, in lower case and without values or secrets.
@@ -241,14 +252,13 @@ impl Error {
 
 impl Error {
     /// An error that came instead of the answer to a statement.
-    pub(crate) fn answer(error: tokio_postgres::Error, stake: Stake) -> Error {
-        let lost = |kind| Error::new(kind, "the connection was lost");
-        match Answer::of(&error) {
-            Answer::Definite => Error::new(Kind::Server, "the statement failed"),
-            Answer::NotSent => Error::new(Kind::Parameter, error.to_string()),
-            Answer::Lost => lost(stake.lost()),
-        }
-        .by_postgres(error)
+    pub(crate) fn answer(error: tokio_postgres::Error, stake: Stake, asked: Asked<'_>) -> Error {
+        let ours = match Verdict::of(&error) {
+            Verdict::Definite => Error::new(Kind::Server, "the statement failed"),
+            Verdict::NotSent => return Error::new(Kind::Parameter, "the statement can't be encoded"),
+            Verdict::Lost => Error::new(stake.lost(), "the connection was lost"),
+        };
+        ours.by_postgres(error, asked, false)
     }
 
     /// A deadline that passed while something was unanswered.
@@ -273,121 +283,51 @@ impl Error {
         self
     }
 
-    pub(crate) fn in_transaction(mut self, id: Option<TransactionId>) -> Error {
+    pub(crate) fn transaction(&self) -> Option<u64> {
+        self.0.transaction
+    }
+
+    pub(crate) fn with_transaction(mut self, id: Option<u64>) -> Error {
         self.0.transaction = id;
         self
     }
 
-    fn by_postgres(mut self, error: tokio_postgres::Error) -> Error {
+    fn by_postgres(mut self, error: tokio_postgres::Error, asked: Asked<'_>, at_login: bool) -> Error {
         match error.as_db_error() {
-            Some(db) => self.0.server = Some(ServerError(Box::new(db.clone()))),
+            Some(db) => self.0.server = Some(ServerError::new(db, asked, at_login)),
             None => self.0.source = Some(Box::new(error)),
         }
         self
     }
 }
 
-/// What an unanswered statement may have done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stake {
-    /// Nothing lasting: it only reads, or its transaction can't have been committed.
-    Nothing,
-    /// It may be committed: a COMMIT, a one-flight transaction, or a statement in autocommit.
-    Commit,
+/// A start-up option that the server refuses.
+#[derive(Debug, PartialEq, Eq)]
+enum RefusedOption<'m> {
+    All,
+    /// Its name, and the setting it comes from.
+    One(&'m str, &'static str),
 }
 
-impl Stake {
-    fn lost(self) -> Kind {
-        match self {
-            Stake::Nothing => Kind::Unavailable,
-            Stake::Commit => Kind::OutcomeUnknown,
-        }
+const CONNECTION_CHECK: &str = "client_connection_check_interval";
+const OF_PGSPAN: &str = "set by pgspan";
+
+/// Reads it from the server's sentence, which has the option in quotes.
+fn refused_option(message: &str) -> Option<RefusedOption<'_>> {
+    if message.contains("unsupported startup parameter") {
+        return Some(RefusedOption::All);
     }
-}
-
-/// What an error says of its statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The server answered: it failed, and nothing of it remains.
-    Definite,
-    /// It never left: a parameter could not be encoded.
-    NotSent,
-    /// The connection ended, or what came makes no sense: nothing is known.
-    Lost,
-}
-
-impl Answer {
-    pub(crate) fn of(error: &tokio_postgres::Error) -> Answer {
-        match error.as_db_error() {
-            Some(db) if ends_the_connection(db) => Answer::Lost,
-            Some(_) => Answer::Definite,
-            // tokio-postgres does not show its error's kind; a test pins these words.
-            None if error.to_string().starts_with("error serializing parameter") => Answer::NotSent,
-            None => Answer::Lost,
-        }
-    }
-}
-
-/// Whether the server ends the connection with this error, so that it does not speak of the statement alone.
-fn ends_the_connection(db: &DbError) -> bool {
-    let fatal = match db.parsed_severity() {
-        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
-        None => matches!(db.severity(), "FATAL" | "PANIC"),
+    let (_, named) = message.split_once("parameter \"")?;
+    let (option, _) = named.split_once('"')?;
+    let setting = match option {
+        "statement_timeout" => "STATEMENT_TIMEOUT_MS",
+        "lock_timeout" => "LOCK_TIMEOUT_MS",
+        "idle_in_transaction_session_timeout" => "IDLE_IN_TRANSACTION_TIMEOUT_MS",
+        CONNECTION_CHECK => OF_PGSPAN,
+        _ => "in the URL's options",
     };
-    fatal || must_not_be_reused(db.code()) && db.code() != &SqlState::READ_ONLY_SQL_TRANSACTION
+    Some(RefusedOption::One(option, setting))
 }
-
-/// Whether a connection that answered this belongs to a server that is leaving or must not be written to.
-pub(crate) fn must_not_be_reused(code: &SqlState) -> bool {
-    code.code().starts_with("08") || code.code().starts_with("57P0") || code.code() == "25006"
-}
-
-impl ServerError {
-    /// The SQLSTATE.
-    pub fn code(&self) -> &SqlState {
-        self.0.code()
-    }
-
-    /// The primary message. It may quote values.
-    pub fn message(&self) -> &str {
-        self.0.message()
-    }
-
-    /// DETAIL. It usually quotes values.
-    pub fn detail(&self) -> Option<&str> {
-        self.0.detail()
-    }
-
-    /// HINT: what PostgreSQL suggests.
-    pub fn hint(&self) -> Option<&str> {
-        self.0.hint()
-    }
-
-    /// CONTEXT: where in functions and internal statements it happened.
-    pub fn context(&self) -> Option<&str> {
-        self.0.where_()
-    }
-}
-
-impl fmt::Display for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", condition_name(self.code()), self.code().code())?;
-        match (self.0.constraint(), self.0.table(), self.0.column()) {
-            (Some(constraint), _, _) => write!(f, " on constraint {constraint}"),
-            (None, Some(table), Some(column)) => write!(f, " on column {table}.{column}"),
-            (None, Some(table), None) => write!(f, " on table {table}"),
-            (None, None, _) => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for ServerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ServerError({self})")
-    }
-}
-
-impl StdError for ServerError {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,10 @@
 //! The four ways to send a statement, the same on a session, a transaction and a database.
 
-/// Writes `execute`, `fetch_one`, `fetch_optional` and `fetch_all` over a function that sends a statement.
-macro_rules! statements {
+/// Writes `execute`, `fetch_one`, `fetch_optional` and `fetch_all` over a function that sends a statement and keeps the rows that
+/// are wanted.
+macro_rules! fetches {
     (impl for $self:ident in ($($receiver:tt)+), from $outcome:path) => {
-        /// Sends a statement and says how many rows it inserted, updated, deleted or selected.
+        /// Sends a statement and says how many rows it inserted, updated, deleted or selected. Rows that it gives are not kept.
         ///
         /// # Errors
         ///
@@ -18,10 +19,10 @@ macro_rules! statements {
         /// the connection is closed and the statement cancelled on the server, and an open transaction is rolled back;
         /// on a shared connection the statement runs on, at most for `statement_timeout`.
         pub async fn execute<'q>($($receiver)+, sql: impl Into<$crate::Sql<'q>>) -> $crate::Result<u64> {
-            Ok($outcome($self, sql.into()).await?.affected)
+            Ok($outcome($self, sql.into(), $crate::session::Want::Nothing).await?.affected)
         }
 
-        /// Sends a statement and reads the one row there must be.
+        /// Sends a statement and reads the one row there must be. Others are counted and not kept.
         ///
         /// # Errors
         ///
@@ -35,7 +36,7 @@ macro_rules! statements {
             $($receiver)+,
             sql: impl Into<$crate::Sql<'q>>,
         ) -> $crate::Result<T> {
-            $crate::session::one($outcome($self, sql.into()).await?)
+            $crate::session::one($outcome($self, sql.into(), $crate::session::Want::One).await?)
         }
 
         /// Sends a statement and reads one row, or `None` where there is none.
@@ -52,7 +53,7 @@ macro_rules! statements {
             $($receiver)+,
             sql: impl Into<$crate::Sql<'q>>,
         ) -> $crate::Result<Option<T>> {
-            $crate::session::optional($outcome($self, sql.into()).await?)
+            $crate::session::optional($outcome($self, sql.into(), $crate::session::Want::One).await?)
         }
 
         /// Sends a statement and reads all rows.
@@ -68,12 +69,12 @@ macro_rules! statements {
             $($receiver)+,
             sql: impl Into<$crate::Sql<'q>>,
         ) -> $crate::Result<Vec<T>> {
-            $crate::row::from_rows($outcome($self, sql.into()).await?.rows)
+            $crate::row::from_rows($outcome($self, sql.into(), $crate::session::Want::All).await?.rows)
         }
     };
 }
 
-pub(crate) use statements;
+pub(crate) use fetches;
 
 use super::pipeline::Outcome;
 use crate::error::{Error, Kind, Result};
@@ -84,7 +85,7 @@ pub(crate) fn one<T: FromRow>(outcome: Outcome) -> Result<T> {
 }
 
 pub(crate) fn optional<T: FromRow>(outcome: Outcome) -> Result<Option<T>> {
-    match outcome.rows.len() {
+    match outcome.came {
         0 | 1 => Ok(from_rows(outcome.rows)?.pop()),
         rows => Err(Error::new(Kind::TooManyRows, format!("{rows} rows came where one was expected"))),
     }

@@ -1,13 +1,18 @@
 //! Rows by name: structs, tuples and single values.
 
+mod opaque;
+
 use std::any::type_name;
+use std::error::Error as StdError;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::param::Json;
+use crate::sql::reason;
 use crate::types::{FromSql, FromSqlOwned, Type, WasNull};
+use opaque::{Opaque, Raw};
 
 /// A row of a result.
 ///
@@ -74,7 +79,8 @@ impl Row {
         self.0.is_empty()
     }
 
-    /// The names of the columns with their types, in order.
+    /// The names of the columns with their types, in order. A type that PostgreSQL does not build in (an enum, citext, …) is
+    /// `unknown` here.
     pub fn columns(&self) -> impl Iterator<Item = (&str, &Type)> {
         self.0.columns().iter().map(|column| (column.name(), column.type_()))
     }
@@ -99,29 +105,26 @@ impl Row {
         let Some(column) = self.0.columns().get(position) else {
             return Err(Error::row(format!("there is no column {position}: the row has {}", self.len())));
         };
+        if let Some(opaque) = Opaque::of(column) {
+            return self.read_opaque(position, &opaque);
+        }
         let (name, ty) = (column.name(), column.type_());
         if !T::accepts(ty) {
-            let advice = match ty.kind() {
-                tokio_postgres::types::Kind::Enum(_) => "; read it as text: column::text",
-                tokio_postgres::types::Kind::Composite(_) => "; read it as jsonb: to_jsonb(column)",
-                _ => "",
-            };
-            return Err(Error::row(format!("column {name:?} is {ty}, not {}{advice}", type_name::<T>())));
+            return Err(Error::row(format!("column {name:?} is {ty}, not {}", type_name::<T>())));
         }
-        self.0.try_get(position).map_err(|error| {
-            let source = error.into_source();
-            if source.as_ref().is_some_and(|source| source.is::<WasNull>()) {
-                return Error::row(format!(
-                    "column {name:?} ({ty}) is NULL: read it as Option<{}>",
-                    type_name::<T>()
-                ));
+        self.0.try_get(position).map_err(|error| unfit::<T>(name, ty, error.into_source().as_deref()))
+    }
+
+    fn read_opaque<'a, T: FromSql<'a>>(&'a self, position: usize, opaque: &Opaque<'_>) -> Result<T> {
+        let Raw(raw) = self.0.try_get(position).map_err(|_| Error::row("the row is cut short"))?;
+        let (ty, value) = match raw {
+            Some(raw) => {
+                let ty = opaque.readable_as::<T>(raw)?;
+                (ty, T::from_sql(ty, raw))
             }
-            let error = Error::row(format!("column {name:?} ({ty}) does not hold a {}", type_name::<T>()));
-            match source {
-                Some(source) => error.with_source(source),
-                None => error,
-            }
-        })
+            None => (&Type::UNKNOWN, T::from_sql_null(&Type::UNKNOWN)),
+        };
+        value.map_err(|cause| unfit::<T>(opaque.name(), ty, Some(&*cause)))
     }
 
     fn expect_len(&self, expected: usize, what: &str) -> Result<()> {
@@ -140,6 +143,18 @@ impl Row {
             Some(surplus) => Err(Error::row(format!("column {:?} has no field to go to", surplus.name()))),
             None => Ok(()),
         }
+    }
+}
+
+/// A value that is not what was asked for. Its cause may quote it, and is told in words that do not.
+fn unfit<T>(name: &str, ty: &Type, cause: Option<&(dyn StdError + Sync + Send + 'static)>) -> Error {
+    let wanted = type_name::<T>();
+    match cause {
+        Some(cause) if cause.is::<WasNull>() => {
+            Error::row(format!("column {name:?} ({ty}) is NULL: read it as Option<{wanted}>"))
+        }
+        Some(cause) => Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}{}", reason(cause))),
+        None => Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}")),
     }
 }
 

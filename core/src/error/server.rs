@@ -1,0 +1,159 @@
+//! PostgreSQL's own error, and how much of it is shown.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use tokio_postgres::error::{DbError, ErrorPosition};
+
+use crate::sqlstate::{SqlState, condition_name};
+
+/// PostgreSQL's own error, whose texts may quote values.
+///
+/// `Display` and `Debug` show the SQLSTATE, its name and the names concerned. Where the text of the statement is at fault (class 42) they
+/// show PostgreSQL's sentence too, which quotes names and not values, and the place in the statement. Everything is shown with
+/// [`ErrorDetail::Full`]. Ask for [`message`](ServerError::message) and the others where it is safe to show them.
+#[derive(Clone)]
+pub struct ServerError(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    error: DbError,
+    /// The statement's text from the place on that the error is about.
+    place: Option<String>,
+    shows: Shows,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    Name,
+    Message,
+    All,
+}
+
+/// How much of PostgreSQL's errors is shown by `Display` and `Debug`, and so in logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ErrorDetail {
+    /// What quotes no value.
+    #[default]
+    Safe,
+    /// PostgreSQL's message, DETAIL, HINT and CONTEXT, which quote values: for development.
+    Full,
+}
+
+/// The statement that an error is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) text: &'a str,
+    /// It is part of the program, so that it holds no value.
+    pub(crate) is_fixed: bool,
+    pub(crate) detail: ErrorDetail,
+}
+
+impl ServerError {
+    pub(super) fn new(error: &DbError, asked: Asked<'_>, at_login: bool) -> ServerError {
+        let raised = error.routine() == Some("exec_stmt_raise"); // by a function, with any text and code it likes
+        let of_text = error.code().code().starts_with("42") && !raised;
+        let shows = match asked.detail {
+            ErrorDetail::Full => Shows::All,
+            ErrorDetail::Safe if at_login || of_text => Shows::Message,
+            ErrorDetail::Safe => Shows::Name,
+        };
+        let place = match error.position() {
+            Some(ErrorPosition::Original(position)) if shows != Shows::Name => asked.from(*position),
+            _ => None,
+        };
+        ServerError(Box::new(Inner { error: error.clone(), place, shows }))
+    }
+
+    /// The SQLSTATE.
+    pub fn code(&self) -> &SqlState {
+        self.0.error.code()
+    }
+
+    /// The primary message. It may quote values.
+    pub fn message(&self) -> &str {
+        self.0.error.message()
+    }
+
+    /// DETAIL. It usually quotes values.
+    pub fn detail(&self) -> Option<&str> {
+        self.0.error.detail()
+    }
+
+    /// HINT: what PostgreSQL suggests.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.error.hint()
+    }
+
+    /// CONTEXT: where in functions and internal statements it happened.
+    pub fn context(&self) -> Option<&str> {
+        self.0.error.where_()
+    }
+
+    /// The place in the statement's text, in characters, counted from 1.
+    pub fn position(&self) -> Option<u32> {
+        match self.0.error.position()? {
+            ErrorPosition::Original(position) => Some(*position),
+            ErrorPosition::Internal { .. } => None,
+        }
+    }
+
+    pub(super) fn constraint(&self) -> Option<&str> {
+        self.0.error.constraint()
+    }
+
+    pub(super) fn table(&self) -> Option<&str> {
+        self.0.error.table()
+    }
+
+    pub(super) fn column(&self) -> Option<&str> {
+        self.0.error.column()
+    }
+}
+
+impl Asked<'_> {
+    /// The text from a position on, which counts characters from 1; a few words of it.
+    fn from(&self, position: u32) -> Option<String> {
+        const SHOWN: usize = 40;
+        let start = usize::try_from(position).ok()?.checked_sub(1)?;
+        let redacted = if self.is_fixed { None } else { Some(pgspan_scan::redact(self.text)) };
+        let text = redacted.as_deref().unwrap_or(self.text);
+        let rest = text.chars().skip(start).map(|c| if c.is_whitespace() { ' ' } else { c });
+        let shown: String = rest.take(SHOWN).collect();
+        (!shown.is_empty()).then_some(shown)
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", condition_name(self.code()), self.code().code())?;
+        match (self.constraint(), self.table(), self.column()) {
+            (Some(constraint), _, _) => write!(f, " on constraint {constraint}")?,
+            (None, Some(table), Some(column)) => write!(f, " on column {table}.{column}")?,
+            (None, Some(table), None) => write!(f, " on table {table}")?,
+            (None, None, _) => {}
+        }
+        if self.0.shows != Shows::Name {
+            write!(f, ": {}", self.message())?;
+        }
+        if let Some(place) = &self.0.place {
+            write!(f, ", at `{place}`")?;
+        }
+        if self.0.shows == Shows::All {
+            let more = [("detail", self.detail()), ("hint", self.hint()), ("context", self.context())];
+            for (name, text) in more {
+                text.map_or(Ok(()), |text| write!(f, "; {name}: {text}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerError({self})")
+    }
+}
+
+impl StdError for ServerError {}

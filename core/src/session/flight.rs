@@ -1,0 +1,272 @@
+//! One flight of a session: what is written at once, and what its answers say.
+
+use std::time::Duration;
+
+use super::pipeline::{Answer, Around, Keep, Outcome, Pipeline, Want, perform};
+use super::log::log_flight;
+use super::{Behind, Limit, Session, stake};
+use crate::error::{Error, Kind, Result, Stake, Verdict};
+use crate::sql::{Encoded, Sql};
+use crate::sqlstate::SqlState;
+
+/// One statement of a flight.
+#[derive(Debug)]
+pub(crate) struct Line<'q> {
+    sql: Text<'q>,
+    role: Role,
+    /// How long it may take.
+    limit: Limit,
+}
+
+#[derive(Debug)]
+enum Text<'q> {
+    Ours(Sql<'static>),
+    Theirs(&'q Sql<'q>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The beginning of a block.
+    Opening,
+    /// It sets the server's limit for what is behind it.
+    SetLimit,
+    /// The caller's.
+    Statement,
+    /// The end of a block.
+    Ending,
+}
+
+impl<'q> Line<'q> {
+    pub(crate) fn ours(sql: Sql<'static>, role: Role, limit: Limit) -> Line<'q> {
+        Line { sql: Text::Ours(sql), role, limit }
+    }
+
+    pub(crate) fn sql(&self) -> &Sql<'_> {
+        match &self.sql {
+            Text::Ours(sql) => sql,
+            Text::Theirs(sql) => sql,
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+}
+
+impl Session {
+    /// One statement, with the beginning of every block that has not begun, in one flight. `depth` is the number of blocks around it.
+    pub(crate) async fn statement(&mut self, depth: usize, sql: &Sql<'_>, want: Want) -> Result<Outcome> {
+        let mut outcomes = self.statements(depth, std::slice::from_ref(sql), None, want).await?;
+        outcomes.pop().ok_or_else(|| Error::new(Kind::Unusable, "the statement has no answer"))
+    }
+
+    /// Statements in one flight, in the transaction at `depth` or each in autocommit. `timeout` is for those that have none of their
+    /// own. The first that failed decides, but each of them goes into the account.
+    pub(crate) async fn statements(
+        &mut self,
+        depth: usize,
+        statements: &[Sql<'_>],
+        timeout: Option<Duration>,
+        want: Want,
+    ) -> Result<Vec<Outcome>> {
+        self.before_flight(depth, statements).await?;
+        let mut lines = self.opening_lines();
+        self.plan(&mut lines, depth, statements, timeout);
+        let answers = self.flight(&lines, want).await?;
+        let alone = statements.len() == 1;
+        self.judge_statements(depth, &lines, answers).map_err(|(position, error)| match alone {
+            true => error,
+            false => error.at(position),
+        })
+    }
+
+    /// The beginning of every block that has not begun.
+    pub(crate) fn opening_lines<'q>(&self) -> Vec<Line<'q>> {
+        let limit = self.account.limit();
+        let opening = self.account.opening(&self.scope.settings().transaction_limits());
+        opening.into_iter().map(|sql| Line::ours(sql, Role::Opening, limit)).collect()
+    }
+
+    /// Plans statements, each with the server's limit set to its own where that differs.
+    pub(crate) fn plan<'q>(
+        &self,
+        lines: &mut Vec<Line<'q>>,
+        depth: usize,
+        statements: &'q [Sql<'q>],
+        timeout: Option<Duration>,
+    ) {
+        let is_local = depth > 0;
+        let (mut usual, mut kept) = match is_local {
+            true => (self.account.limit(), self.account.limit()),
+            false => (self.account.wanted, self.account.kept),
+        };
+        for sql in statements {
+            let limit = sql.own_timeout().or(timeout).map_or(usual, Limit::Of);
+            if limit != kept {
+                lines.push(Line::ours(limit.set(is_local), Role::SetLimit, kept));
+                kept = limit;
+            }
+            lines.push(Line { sql: Text::Theirs(sql), role: Role::Statement, limit });
+            if let Some((_, set)) = limit_set_by(sql) {
+                (usual, kept) = (set, set);
+            }
+        }
+        if usual != kept {
+            lines.push(Line::ours(usual.set(is_local), Role::SetLimit, kept));
+        }
+    }
+
+    /// Writes statements at once and awaits their answers in order, each for as long as it may take. After a deadline the answers that
+    /// came are given.
+    pub(crate) async fn flight(&mut self, lines: &[Line<'_>], want: Want) -> Result<Vec<Answer>> {
+        let encoded = self.encode(lines)?;
+        let Some(lease) = &self.lease else {
+            return Err(Error::new(Kind::Unusable, "the session is closed"));
+        };
+        // From here on, dropping this future leaves the count behind, and so ends the connection.
+        self.account.unanswered += lines.len();
+        self.account.mark_begun();
+        let settings = self.scope.settings();
+        let around = match (self.account.blocks.is_empty(), lines.len()) {
+            (false, _) => Around::Transaction,
+            (true, 1) => Around::Nothing,
+            (true, _) => Around::Others,
+        };
+        let keep = self.prepared().map(|prepared| Keep { prepared, around, pipelines: settings.pipelines() });
+        let client = lease.client();
+        let mut answers = Vec::with_capacity(lines.len());
+        let mut pipeline = Pipeline::new(encoded.iter().map(|encoded| perform(client, keep, encoded, want)));
+        let receiving = async {
+            for line in lines {
+                match self.scope.within(line.limit.deadline(settings), pipeline.next()).await {
+                    Ok(Some(answer)) => answers.push(answer),
+                    Ok(None) | Err(_) => return,
+                }
+            }
+        };
+        let ((), waited) = self.scope.flight(receiving).await;
+        drop(pipeline);
+        self.account.unanswered -= answers.len();
+        let theirs = lines.iter().enumerate().filter(|(_, line)| line.role == Role::Statement);
+        log_flight(&self.scope, waited, theirs.map(|(position, line)| (line.sql(), answers.get(position))));
+        Ok(answers)
+    }
+
+    /// Writes the values of all, before any is sent.
+    fn encode<'e>(&mut self, lines: &'e [Line<'_>]) -> Result<Vec<Encoded<'e>>> {
+        let theirs = lines.iter().filter(|line| line.role == Role::Statement).count();
+        let mut position = 0;
+        let encoded = lines.iter().map(|line| {
+            let encoded = Encoded::of(line.sql()).map_err(|error| match (line.role, theirs) {
+                (Role::Statement, 2..) => error.at(position),
+                _ => error,
+            });
+            position += usize::from(line.role == Role::Statement);
+            encoded
+        });
+        encoded.collect::<Result<_>>().inspect_err(|_| self.account.fail(None))
+    }
+
+    /// Enters the answers into the account; gives the outcomes, or the first cause of a failure with the statement's position.
+    fn judge_statements(
+        &mut self,
+        depth: usize,
+        lines: &[Line<'_>],
+        answers: Vec<Answer>,
+    ) -> Result<Vec<Outcome>, (usize, Error)> {
+        let rest = self.judge_opening_lines(lines, answers).map_err(|error| (0, error))?;
+        let mut outcomes = Vec::new();
+        let (mut position, mut failure, mut unanswered) = (0, None, None);
+        for (line, answer) in rest {
+            let is_statement = line.role == Role::Statement;
+            let stake = stake(depth, line.sql());
+            match answer {
+                Some(Ok(outcome)) if is_statement => {
+                    if let Some((local, limit)) = limit_set_by(line.sql()) {
+                        self.account.set_limit(local, limit);
+                    }
+                    outcomes.push(outcome);
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) if is_statement => {
+                    self.enter(&error);
+                    keep_first(&mut failure, (position, stake, line.sql()), error);
+                }
+                Some(Err(error)) => self.judge_limit(depth, &error),
+                None if is_statement => {
+                    let (_, lost) = unanswered.get_or_insert((position, stake));
+                    *lost = if stake == Stake::Commit { stake } else { *lost };
+                }
+                None => {}
+            }
+            position += usize::from(is_statement);
+        }
+        if depth == 0 {
+            self.account.kept = self.account.wanted;
+        }
+        match (failure, unanswered) {
+            (Some(((position, stake, sql), error)), _) => Err((position, self.judge(error, stake, sql))),
+            (None, Some((position, stake))) => Err((position, Error::deadline(stake))),
+            (None, None) => Ok(outcomes),
+        }
+    }
+
+    /// What came of the beginnings of blocks; gives the other lines with their answers.
+    pub(crate) fn judge_opening_lines<'l, 'q>(
+        &mut self,
+        lines: &'l [Line<'q>],
+        answers: Vec<Answer>,
+    ) -> Result<Vec<(&'l Line<'q>, Option<Answer>)>> {
+        let mut answers = answers.into_iter();
+        let opening: Vec<&Sql<'_>> =
+            lines.iter().take_while(|line| line.role == Role::Opening).map(Line::sql).collect();
+        let opened: Vec<Answer> = answers.by_ref().take(opening.len()).collect();
+        let rest = lines.iter().skip(opening.len()).map(|line| (line, answers.next()));
+        let rest: Vec<(&Line<'q>, Option<Answer>)> = rest.collect();
+        let theirs = rest.iter().filter(|(line, _)| line.role == Role::Statement);
+        let behind = Behind::of_all(theirs.map(|(_, answer)| answer.as_ref()));
+        self.judge_opening(&opening, opened, behind)?;
+        Ok(rest)
+    }
+
+    /// What came of the lines ahead of a statement that is answered bit by bit.
+    pub(crate) fn judge_ahead(
+        &mut self,
+        depth: usize,
+        lines: &[Line<'_>],
+        answers: Vec<Answer>,
+        behind: Behind,
+    ) -> Result<()> {
+        let opening: Vec<&Sql<'_>> =
+            lines.iter().take_while(|line| line.role == Role::Opening).map(Line::sql).collect();
+        let mut answers = answers.into_iter();
+        let opened = answers.by_ref().take(opening.len()).collect();
+        self.judge_opening(&opening, opened, behind)?;
+        answers.filter_map(Result::err).for_each(|error| self.judge_limit(depth, &error));
+        Ok(())
+    }
+
+    /// A limit that could not be set: in a transaction that failed that is so of all that is behind the failure.
+    pub(crate) fn judge_limit(&mut self, depth: usize, error: &tokio_postgres::Error) {
+        match Verdict::of(error) {
+            Verdict::Lost => self.account.broken = true,
+            _ if depth == 0 => self.account.tainted = true,
+            _ => self.account.fail(error.code()),
+        }
+    }
+}
+
+/// Keeps what failed first. In an aborted transaction every statement fails with 25P02, which is no cause.
+pub(crate) fn keep_first<P>(first: &mut Option<(P, tokio_postgres::Error)>, place: P, error: tokio_postgres::Error) {
+    let is_aftermath =
+        |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
+    match first {
+        Some((_, known)) if !is_aftermath(known) || is_aftermath(&error) => {}
+        _ => *first = Some((place, error)),
+    }
+}
+
+/// The server's limit that a statement of the caller's sets: whether for the transaction alone, and which.
+fn limit_set_by(sql: &Sql<'_>) -> Option<(bool, Limit)> {
+    sql.limit_set().map(|(local, limit)| (local, Limit::from(limit)))
+}
