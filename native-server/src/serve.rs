@@ -1,43 +1,37 @@
 //! An HTTP server for an axum router: limits, requests that run to their end, and an orderly end of its own.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::logs;
-use crate::metrics::{Measured, Metrics};
 use crate::workers::Workers;
-use answering::Answering;
-use leaving::Leaving;
+use draining::Draining;
 use listener::Stream;
 use protocol::Protocol;
+use requests::Requests;
 
 mod answering;
-mod leaving;
+mod draining;
 mod listener;
 mod options;
 mod problem;
 mod protocol;
+mod record;
+mod requests;
 mod route;
 
 pub use listener::{Address, Listener, NotAnAddress};
 pub use options::Options;
+#[cfg(feature = "otlp")]
 pub(crate) use problem::REQUEST_ID;
-pub(crate) use route::Noted;
 
 /// Serves `router` until `shutdown` is done, then lets what is under way finish.
 ///
@@ -63,9 +57,9 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NotDrained> {
-    let leaving = Leaving::default();
+    let draining = Draining::default();
     let requests = Requests {
-        router: route::around(router, &leaving, options.readiness).with_state(()),
+        router: route::around(router, &draining, options.readiness).with_state(()),
         metrics: options.metrics.clone(),
         begun: None,
         running: TaskTracker::new(),
@@ -75,7 +69,7 @@ pub async fn serve(
     let connections = GracefulShutdown::new();
     let mut stop = pin!(async {
         shutdown.await;
-        leaving.begin();
+        draining.begin();
         tracing::info!("stopping: not ready any more");
         sleep(options.grace).await;
     });
@@ -135,41 +129,3 @@ impl fmt::Display for NotDrained {
 }
 
 impl Error for NotDrained {}
-
-/// Answers requests.
-#[derive(Clone)]
-struct Requests {
-    router: Router,
-    metrics: Option<Metrics>,
-    /// Set by the first request of a connection.
-    begun: Option<Arc<AtomicBool>>,
-    running: TaskTracker,
-}
-
-impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn call(&self, request: hyper::Request<Incoming>) -> Answering {
-        let mut request: Request = request.map(Body::new);
-        if let Some(begun) = &self.begun {
-            begun.store(true, Ordering::Relaxed);
-        }
-        let route = Noted::default();
-        request.extensions_mut().insert(route.clone());
-        let line = logs::Line::begin(&request);
-        let measured = self.metrics.clone().map(|metrics| Measured::begin(metrics, &request));
-        let id = problem::request_id(request.headers());
-        let answer = tower_service::Service::call(&mut self.router.clone(), request);
-        let answer = async move {
-            let Ok(response) = answer.await;
-            if let Some(measured) = measured {
-                measured.end(&route, &response);
-            }
-            line.end(route.as_str(), &response);
-            response
-        };
-        Answering { answer: Some(Box::pin(self.running.track_future(answer))), id }
-    }
-}

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::settings::Settings;
 use crate::deadline::{Elapsed, Scope};
 use crate::driver::{BoxFuture, Dialled, Driver, Erased, Port};
 use crate::error::{Error, Kind, Result};
@@ -17,6 +16,7 @@ use crate::listen::Listener;
 use crate::retry::Retry;
 use crate::session::pipeline::Outcome;
 use crate::session::{Session, statements};
+use crate::settings::Settings;
 use crate::sql::Sql;
 use crate::transaction::{TransactionId, TransactionStatus};
 use shared::Shared;

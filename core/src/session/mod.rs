@@ -17,12 +17,12 @@ use std::fmt;
 use tokio_postgres::Client;
 
 use crate::batch::Batch;
-use crate::settings::Recycle;
 use crate::database::Database;
 use crate::driver::Lease;
 use crate::error::{Answer as Verdict, Error, Kind, Result, Stake, must_not_be_reused};
 use crate::prepared::Prepared;
 use crate::row::FromRow;
+use crate::settings::Recycle;
 use crate::sql::{Effect, Sql};
 use crate::transaction::{Transaction, TransactionId, TransactionOptions};
 use pipeline::{Answer, Around, Keep, Outcome, Pipeline, perform, send_and_forget};

@@ -27,7 +27,7 @@ pub struct Options {
     /// Open connections; further ones wait to be accepted. 1,024: with some 30 KiB each it bounds the memory, and stays
     /// below what systems allow a process to open.
     pub max_connections: usize,
-    /// Threads that serve the connections. None: the runtime that [`serve`](crate::serve::serve) is called on does.
+    /// Threads that serve the connections. None: the runtime that [`serve`](super::serve) is called on does.
     pub workers: Option<Workers>,
     /// Where requests are counted, if anywhere.
     pub metrics: Option<Metrics>,

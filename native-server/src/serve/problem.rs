@@ -1,4 +1,4 @@
-//! What the server answers by itself: a handler panicked, or it is leaving.
+//! What the server answers by itself: a handler panicked, or the server drains.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -27,7 +27,7 @@ pub(super) fn panicked(id: Option<HeaderValue>) -> Response {
 }
 
 /// The server is about to stop: 503, as of one whose database can't be reached.
-pub(crate) fn leaving(headers: &HeaderMap) -> Response {
+pub(super) fn draining(headers: &HeaderMap) -> Response {
     let id = id_or_new(request_id(headers));
     let members = r#""title":"Service Unavailable","status":503,"code":"unavailable","detail":"not ready: this server is about to stop","retryable":true"#;
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, members, id);

@@ -13,10 +13,11 @@ use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
-use super::{Options, Requests};
+use super::options::Options;
+use super::requests::Requests;
 
 /// Requests of one client at a time. 100, the least that RFC 9113 (5.1.2) recommends.
-const STREAMS_MOST: u32 = 100;
+const MAX_STREAMS: u32 = 100;
 /// A client that is silent for so long is asked whether it is there, and has as long again to say so.
 const PING: Duration = Duration::from_secs(20);
 
@@ -44,7 +45,7 @@ impl Protocol {
             both.http2()
                 .timer(TokioTimer::new())
                 .max_header_list_size(u32::try_from(options.max_header_size).unwrap_or(u32::MAX))
-                .max_concurrent_streams(STREAMS_MOST)
+                .max_concurrent_streams(MAX_STREAMS)
                 .keep_alive_interval(PING)
                 .keep_alive_timeout(PING);
             both

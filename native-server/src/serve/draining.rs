@@ -1,13 +1,13 @@
-//! Not ready first: what a load balancer hears before the server stops accepting.
+//! Draining: from the moment the server is told to stop, it is not ready, so that a load balancer sends no more requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the server was told to end.
+/// Whether the server was told to stop.
 #[derive(Clone, Default)]
-pub(super) struct Leaving(Arc<AtomicBool>);
+pub(super) struct Draining(Arc<AtomicBool>);
 
-impl Leaving {
+impl Draining {
     pub(super) fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
