@@ -101,6 +101,7 @@ pub mod serve;
 #[cfg(feature = "serve")]
 pub mod settings;
 mod statistics;
+mod system;
 mod tls;
 #[cfg(feature = "serve")]
 pub mod workers;

@@ -2,9 +2,9 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | `pgspan_http_requests_total{method,path,status}` | requests answered; `path` is the route, never what the caller wrote |
+//! | `pgspan_http_requests_total{method,route,status}` | requests answered; `route` is the router's, never what the caller wrote |
 //! | `pgspan_http_requests_in_flight` | requests that are not answered yet |
-//! | `pgspan_http_request_duration_seconds{path}` | how long that took, a histogram |
+//! | `pgspan_http_request_duration_seconds{route}` | how long that took, a histogram |
 //! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
 //! | `pgspan_database_…` | the members of [`Statistics`](pgspan::Statistics); `pgspan_database_sqlstates_total{class}` is the number of PostgreSQL's errors of a class |
 //!
@@ -50,18 +50,18 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
-    path: Path,
+    route: Label,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    path: Path,
+    route: Label,
 }
 
 /// A route as a label; no route is `-`. It shares the router's text, so that counting a request allocates nothing.
 #[derive(Debug, Clone)]
-struct Path(Option<MatchedPath>);
+struct Label(Option<MatchedPath>);
 
 /// From half a millisecond, what a statement takes on a near server, to a request's deadline.
 const BUCKETS: [f64; 14] =
@@ -119,9 +119,9 @@ pub(crate) struct Measured {
 impl Measured {
     pub(crate) fn end(self, route: Option<MatchedPath>, status: StatusCode) {
         let Inner { requests, durations, .. } = &*self.metrics.0;
-        let (route, status) = (Route { path: Path(route) }, status.as_u16());
+        let (route, status) = (Route { route: Label(route) }, status.as_u16());
         durations.get_or_create(&route).observe(self.started.elapsed().as_secs_f64());
-        requests.get_or_create(&Answered { method: self.method, path: route.path, status }).inc();
+        requests.get_or_create(&Answered { method: self.method, route: route.route, status }).inc();
     }
 }
 
@@ -132,27 +132,27 @@ impl Drop for Measured {
     }
 }
 
-impl Path {
+impl Label {
     fn as_str(&self) -> &str {
         self.0.as_ref().map_or("-", MatchedPath::as_str)
     }
 }
 
-impl PartialEq for Path {
-    fn eq(&self, other: &Path) -> bool {
+impl PartialEq for Label {
+    fn eq(&self, other: &Label) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for Path {}
+impl Eq for Label {}
 
-impl Hash for Path {
+impl Hash for Label {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }
 }
 
-impl EncodeLabelValue for Path {
+impl EncodeLabelValue for Label {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         self.as_str().encode(encoder)
     }

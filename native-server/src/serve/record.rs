@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::response::Response;
-use http::Method;
+use http::{HeaderMap, Method, StatusCode};
 use tracing::Level;
 
 use super::problem::REQUEST_ID;
@@ -27,11 +26,11 @@ impl Record {
         Record { route, measured, line: Line::begin(request.method()) }
     }
 
-    pub(super) fn end(self, response: &Response) {
+    pub(super) fn end(self, status: StatusCode, headers: &HeaderMap) {
         if let Some(measured) = self.measured {
-            measured.end(self.route.path().cloned(), response.status());
+            measured.end(self.route.path().cloned(), status);
         }
-        self.line.end(&self.route, response);
+        self.line.end(&self.route, status, headers);
     }
 }
 
@@ -46,12 +45,12 @@ impl Line {
     }
 
     /// Logs it. The route is shown and not the path, which is the caller's.
-    fn end(self, route: &Noted, response: &Response) {
+    fn end(self, route: &Noted, status: StatusCode, headers: &HeaderMap) {
         let Some((method, started)) = self.0 else { return };
-        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
-        let status = response.status().as_u16();
+        let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
+        let status = status.as_u16();
         let ms = started.elapsed().as_micros() as f64 / 1000.0;
-        tracing::debug!(target: REQUESTS, %method, path = route.as_str(), status, ms, request_id = id, "request");
+        tracing::debug!(target: REQUESTS, %method, route = route.as_str(), status, ms, request_id = id, "request");
     }
 }
 

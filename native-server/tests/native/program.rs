@@ -369,7 +369,7 @@ async fn it_is_ready_with_a_migrated_database_and_leaves_no_backend_behind() -> 
     let left: i64 = bed.admin().await?.query_one(left, &[]).await?.get(0);
     let text = std::fs::read_to_string(&log)?;
     let line =
-        text.lines().find(|line| line.contains("\"path\":\"/add\"")).context("no line of the request")?;
+        text.lines().find(|line| line.contains("\"route\":\"/add\"")).context("no line of the request")?;
     assert!(left == 0 && line.contains("\"status\":200") && !line.contains("30000"), "{left} {line}");
     Ok(())
 }
@@ -388,10 +388,10 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
     assert_eq!(http::status(port, "/metrics").await?, 404);
     let text = scrape(metrics).await?;
     for line in [
-        "pgspan_http_requests_total{method=\"GET\",path=\"/add\",status=\"200\"} 1",
-        "pgspan_http_requests_total{method=\"GET\",path=\"/add\",status=\"422\"} 1",
-        "pgspan_http_requests_total{method=\"GET\",path=\"-\",status=\"404\"} 2",
-        "pgspan_http_request_duration_seconds_count{path=\"/add\"} 2",
+        "pgspan_http_requests_total{method=\"GET\",route=\"/add\",status=\"200\"} 1",
+        "pgspan_http_requests_total{method=\"GET\",route=\"/add\",status=\"422\"} 1",
+        "pgspan_http_requests_total{method=\"GET\",route=\"-\",status=\"404\"} 2",
+        "pgspan_http_request_duration_seconds_count{route=\"/add\"} 2",
         "pgspan_http_requests_in_flight 0",
         "pgspan_pool_connections_max 8",
         "pgspan_pool_waiting 0",
@@ -566,7 +566,7 @@ async fn idle_connections_cost_little_and_what_is_too_large_or_never_comes_is_re
     let head =
         "POST /add HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     let answer = exchange(port, head).await?;
-    assert!(answer.starts_with("HTTP/1.1 504 ") && started.elapsed() < Duration::from_secs(3), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 408 ") && started.elapsed() < Duration::from_secs(3), "{answer}");
     Ok(())
 }
 
@@ -634,7 +634,7 @@ async fn systemd_passes_the_socket_and_hears_of_the_start_and_sighup_changes_wha
     std::fs::remove_dir_all(&folder)?;
     looked.with_context(|| log.clone())?;
     assert_eq!(ended.code(), Some(0), "{log}");
-    let requests: Vec<&str> = log.lines().filter(|line| line.contains("\"path\":\"/livez\"")).collect();
+    let requests: Vec<&str> = log.lines().filter(|line| line.contains("\"route\":\"/livez\"")).collect();
     assert!(requests.len() == 1 && requests[0].contains("\"request_id\":\"mine\""), "{log}");
     assert!(log.contains("LOG_FILTER_FILE can't be read or is no filter"), "{log}");
     Ok(())
