@@ -13,8 +13,9 @@ use crate::statistics::Counter;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// An attempt given up after this long was no whim of its caller: the server did not answer.
-const IN_VAIN: Duration = Duration::from_secs(1);
+/// An attempt that its caller gave up after this long counts as failed: the server did not answer. One given up sooner says
+/// nothing of the server.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
@@ -103,7 +104,7 @@ impl Drop for Attempt<'_> {
             return;
         }
         self.backoff.failures.add();
-        if self.started.elapsed() >= IN_VAIN {
+        if self.started.elapsed() >= GIVEN_UP_AFTER {
             self.backoff.failed(self.step, &"no answer in time");
         }
     }

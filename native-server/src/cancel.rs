@@ -17,13 +17,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The server a connection goes to, and how to get there once more.
 pub(crate) struct Peer {
-    place: Place,
+    address: Address,
     /// The name in the server's certificate.
     name: String,
     tls: Option<MakeRustlsConnect>,
 }
 
-enum Place {
+enum Address {
     /// An address, or a name where only that is known.
     Tcp(String, u16),
     Unix(PathBuf),
@@ -33,16 +33,16 @@ impl Peer {
     /// The one host of this configuration.
     pub(crate) fn of(config: &Config, tls: Option<&MakeRustlsConnect>) -> Peer {
         let port = config.get_ports().first().copied().unwrap_or(5432);
-        let (name, place) = match config.get_hosts().first() {
-            Some(Host::Unix(folder)) => ("", Place::Unix(folder.join(format!(".s.PGSQL.{port}")))),
-            Some(Host::Tcp(name)) => (name.as_str(), Place::Tcp(name.clone(), port)),
-            None => ("", Place::Tcp(String::new(), port)),
+        let (name, address) = match config.get_hosts().first() {
+            Some(Host::Unix(folder)) => ("", Address::Unix(folder.join(format!(".s.PGSQL.{port}")))),
+            Some(Host::Tcp(name)) => (name.as_str(), Address::Tcp(name.clone(), port)),
+            None => ("", Address::Tcp(String::new(), port)),
         };
-        let place = match config.get_hostaddrs().first() {
-            Some(address) => Place::Tcp(address.to_string(), port),
-            None => place,
+        let address = match config.get_hostaddrs().first() {
+            Some(ip) => Address::Tcp(ip.to_string(), port),
+            None => address,
         };
-        Peer { place, name: name.to_owned(), tls: tls.cloned() }
+        Peer { address, name: name.to_owned(), tls: tls.cloned() }
     }
 
     /// Asks the server to end what runs on the connection of this token.
@@ -51,13 +51,13 @@ impl Peer {
     ///
     /// The request may have been sent or not.
     pub(crate) async fn cancel(&self, token: CancelToken) -> io::Result<()> {
-        match &self.place {
-            Place::Tcp(host, port) => {
+        match &self.address {
+            Address::Tcp(host, port) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
                 self.send(token, stream).await
             }
-            Place::Unix(path) => self.send(token, UnixStream::connect(path).await?).await,
+            Address::Unix(path) => self.send(token, UnixStream::connect(path).await?).await,
         }
     }
 

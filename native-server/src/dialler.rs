@@ -13,9 +13,9 @@ use tokio_postgres::{Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::cancel::Peer;
+use crate::coalesced::coalesced;
 use crate::hosts::{Server, shares};
 use crate::passfile::Passwords;
-use crate::politely::politely;
 use crate::random::shuffle;
 use crate::tls;
 
@@ -56,7 +56,7 @@ impl Opened {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (task, notifications) = drive(connection);
-        Opened { client, notifications, peer, task: tokio::spawn(politely(task)) }
+        Opened { client, notifications, peer, task: tokio::spawn(coalesced(task)) }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::dialler::Dialler;
 use crate::executor::EXECUTOR;
 use crate::opener::{HANDED_OVER, Opener, Pooled, has_one_to_hand_over};
 use crate::pool::PoolSettings;
-use crate::queue::{ACQUIRE, Acquire, Place, Step};
+use crate::queue::{ACQUIRE, Acquire, Step, Waiter};
 use crate::statistics::PoolStatistics;
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
@@ -87,7 +87,7 @@ impl Driver {
     pub fn statistics(&self) -> PoolStatistics {
         let (status, counters) = (self.pool.status(), &self.pool.manager().counters);
         PoolStatistics {
-            most: self.settings.size,
+            max: self.settings.size,
             size: status.size,
             idle: status.available,
             in_use: status.size.saturating_sub(status.available),
@@ -106,7 +106,7 @@ impl Driver {
     async fn take(&self) -> Result<Connection> {
         let taken = match self.pool.timeout_get(&AT_ONCE).await {
             Err(PoolError::Timeout(TimeoutType::Wait)) => {
-                let Some(place) = Place::take(&self.waiting, self.settings.max_waiters) else {
+                let Some(waiter) = Waiter::enter(&self.waiting, self.settings.max_waiters) else {
                     self.pool.manager().counters.refused.add();
                     let PoolSettings { size, max_waiters, .. } = self.settings;
                     let text =
@@ -114,7 +114,7 @@ impl Driver {
                     return Err(Error::unavailable(text));
                 };
                 self.pool.manager().counters.waits.add();
-                let _ = ACQUIRE.try_with(|acquire| acquire.place.set(Some(place)));
+                let _ = ACQUIRE.try_with(|acquire| acquire.waiter.set(Some(waiter)));
                 self.pool.timeout_get(&Timeouts::new()).await
             }
             taken => taken,

@@ -77,6 +77,7 @@
 mod backoff;
 mod cancel;
 pub mod check;
+mod coalesced;
 mod dialler;
 mod driver;
 mod executor;
@@ -92,7 +93,6 @@ mod opener;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 mod passfile;
-mod politely;
 mod pool;
 mod queue;
 mod random;
@@ -101,6 +101,7 @@ pub mod serve;
 #[cfg(feature = "serve")]
 pub mod settings;
 mod statistics;
+mod system;
 mod tls;
 #[cfg(feature = "serve")]
 pub mod workers;

@@ -4,19 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
-use std::time::Instant;
 
-use axum::extract::Request;
-use axum::response::Response;
-use http::Method;
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, Metadata, Subscriber};
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines, reload};
-
-use crate::serve::REQUEST_ID;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,28 +112,6 @@ fn holds_no_value(metadata: &Metadata<'_>) -> bool {
         matches!(module, "tokio_postgres" | "postgres_protocol") || module.starts_with("opentelemetry");
     !may_tell || *metadata.level() <= LevelFilter::WARN
 }
-
-/// The line of one request, at DEBUG: what goes wrong has a line of its own already, and all else the metrics count.
-/// `info,pgspan_server::request=debug` asks for it.
-pub(crate) struct Line(Option<(Method, Instant)>);
-
-impl Line {
-    pub(crate) fn begin(request: &Request) -> Line {
-        let wanted = tracing::enabled!(target: REQUESTS, Level::DEBUG);
-        Line(wanted.then(|| (request.method().clone(), Instant::now())))
-    }
-
-    /// Logs it. The route is shown and not the path, which is the caller's.
-    pub(crate) fn end(self, route: &str, response: &Response) {
-        let Some((method, started)) = self.0 else { return };
-        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or("-");
-        let status = response.status().as_u16();
-        let ms = started.elapsed().as_micros() as f64 / 1000.0;
-        tracing::debug!(target: REQUESTS, %method, path = route, status, ms, request_id = id, "request");
-    }
-}
-
-const REQUESTS: &str = "pgspan_server::request";
 
 #[cfg(test)]
 mod tests {

@@ -238,7 +238,9 @@ async fn run_migrations(url: &str) -> ExitCode {
     match migrate::migrate(url).await {
         Ok(applied) if applied.is_empty() => println!("nothing to apply"),
         Ok(applied) => applied.iter().for_each(|name| println!("applied {name}")),
-        Err(error) if matches!(error.kind(), Kind::Server | Kind::Refused) => return fail(NOT_MIGRATED, &[error]),
+        Err(error) if matches!(error.kind(), Kind::Server | Kind::Refused) => {
+            return fail(NOT_MIGRATED, &[error]);
+        }
         Err(error) => return fail(FAILED, &[error]),
     }
     ExitCode::SUCCESS

@@ -2,9 +2,9 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | `pgspan_http_requests_total{method,path,status}` | requests answered; `path` is the route, never what the caller wrote |
+//! | `pgspan_http_requests_total{method,route,status}` | requests answered; `route` is the router's, never what the caller wrote |
 //! | `pgspan_http_requests_in_flight` | requests that are not answered yet |
-//! | `pgspan_http_request_duration_seconds{path}` | how long that took, a histogram |
+//! | `pgspan_http_request_duration_seconds{route}` | how long that took, a histogram |
 //! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
 //! | `pgspan_database_…` | the members of [`Statistics`](pgspan::Statistics); `pgspan_database_sqlstates_total{class}` is the number of PostgreSQL's errors of a class |
 //!
@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::MatchedPath;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::Method;
 use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
 use pgspan::Database;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -35,7 +35,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::Driver;
-use crate::serve::Noted;
 
 /// The metrics of one server. Cheap to clone; hand one to [`Options::metrics`](crate::serve::Options::metrics).
 #[derive(Clone)]
@@ -51,18 +50,18 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
-    path: Path,
+    route: Label,
     status: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
-    path: Path,
+    route: Label,
 }
 
 /// A route as a label; no route is `-`. It shares the router's text, so that counting a request allocates nothing.
 #[derive(Debug, Clone)]
-struct Path(Option<MatchedPath>);
+struct Label(Option<MatchedPath>);
 
 /// From half a millisecond, what a statement takes on a near server, to a request's deadline.
 const BUCKETS: [f64; 14] =
@@ -88,11 +87,16 @@ impl Metrics {
         Router::new().route("/metrics", get(async move || metrics.show()))
     }
 
+    pub(crate) fn begin(&self, method: &Method) -> Measured {
+        self.0.in_flight.inc();
+        Measured { metrics: self.clone(), method: known(method), started: Instant::now() }
+    }
+
     fn show(&self) -> Response {
         let mut text = String::new();
         match encode(&mut text, &self.0.registry) {
             Ok(()) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
-            Err(fmt::Error) => http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
     }
 }
@@ -113,17 +117,11 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    pub(crate) fn begin(metrics: Metrics, request: &Request) -> Measured {
-        metrics.0.in_flight.inc();
-        Measured { metrics, method: known(request.method()), started: Instant::now() }
-    }
-
-    pub(crate) fn end(self, route: &Noted, response: &Response) {
+    pub(crate) fn end(self, route: Option<MatchedPath>, status: StatusCode) {
         let Inner { requests, durations, .. } = &*self.metrics.0;
-        let route = Route { path: Path(route.path().cloned()) };
-        let status = response.status().as_u16();
+        let (route, status) = (Route { route: Label(route) }, status.as_u16());
         durations.get_or_create(&route).observe(self.started.elapsed().as_secs_f64());
-        requests.get_or_create(&Answered { method: self.method, path: route.path, status }).inc();
+        requests.get_or_create(&Answered { method: self.method, route: route.route, status }).inc();
     }
 }
 
@@ -134,27 +132,27 @@ impl Drop for Measured {
     }
 }
 
-impl Path {
+impl Label {
     fn as_str(&self) -> &str {
         self.0.as_ref().map_or("-", MatchedPath::as_str)
     }
 }
 
-impl PartialEq for Path {
-    fn eq(&self, other: &Path) -> bool {
+impl PartialEq for Label {
+    fn eq(&self, other: &Label) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for Path {}
+impl Eq for Label {}
 
-impl Hash for Path {
+impl Hash for Label {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }
 }
 
-impl EncodeLabelValue for Path {
+impl EncodeLabelValue for Label {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
         self.as_str().encode(encoder)
     }
@@ -186,7 +184,7 @@ impl Collector for Source {
         let (pool, database) = (self.driver.statistics(), self.db.statistics());
         let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         for (name, help, value) in [
-            ("pool_connections_most", "Connections there may be", pool.most),
+            ("pool_connections_max", "Connections there may be", pool.max),
             ("pool_connections", "Connections there are", pool.size),
             ("pool_connections_idle", "Connections nobody uses", pool.idle),
             ("pool_connections_in_use", "Connections someone uses or checks", pool.in_use),

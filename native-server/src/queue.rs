@@ -17,7 +17,7 @@ pub(crate) enum Step {
 #[derive(Default)]
 pub(crate) struct Acquire {
     pub(crate) step: Cell<Step>,
-    pub(crate) place: Cell<Option<Place>>,
+    pub(crate) waiter: Cell<Option<Waiter>>,
 }
 
 tokio::task_local! {
@@ -29,23 +29,23 @@ impl Acquire {
     pub(crate) fn enter(step: Step) {
         let _ = ACQUIRE.try_with(|acquire| {
             acquire.step.set(step);
-            drop(acquire.place.take());
+            drop(acquire.waiter.take());
         });
     }
 }
 
-/// A place among those who wait.
-pub(crate) struct Place(Arc<AtomicUsize>);
+/// One caller that waits: counted until it is dropped.
+pub(crate) struct Waiter(Arc<AtomicUsize>);
 
-impl Place {
-    pub(crate) fn take(waiting: &Arc<AtomicUsize>, most: usize) -> Option<Place> {
-        let one_more = |now: usize| (now < most).then_some(now + 1);
+impl Waiter {
+    pub(crate) fn enter(waiting: &Arc<AtomicUsize>, max: usize) -> Option<Waiter> {
+        let one_more = |now: usize| (now < max).then_some(now + 1);
         let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.is_ok().then(|| Place(waiting.clone()))
+        taken.is_ok().then(|| Waiter(waiting.clone()))
     }
 }
 
-impl Drop for Place {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -56,12 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_wait_than_may_and_each_place_is_given_back() {
+    fn no_more_wait_than_may_and_each_is_counted_until_it_is_dropped() {
         let waiting = Arc::new(AtomicUsize::new(0));
-        let places: Vec<Option<Place>> = (0..3).map(|_| Place::take(&waiting, 2)).collect();
-        assert_eq!(places.iter().flatten().count(), 2);
-        drop(places);
-        assert!(Place::take(&waiting, 1).is_some());
-        assert!(Place::take(&waiting, 0).is_none());
+        let waiters: Vec<Option<Waiter>> = (0..3).map(|_| Waiter::enter(&waiting, 2)).collect();
+        assert_eq!(waiters.iter().flatten().count(), 2);
+        drop(waiters);
+        assert!(Waiter::enter(&waiting, 1).is_some());
+        assert!(Waiter::enter(&waiting, 0).is_none());
     }
 }

@@ -1,53 +1,58 @@
 //! An HTTP server for an axum router: limits, requests that run to their end, and an orderly end of its own.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::logs;
-use crate::metrics::{Measured, Metrics};
+use crate::system::said;
 use crate::workers::Workers;
-use answering::Answering;
-use leaving::Leaving;
+use activity::Wish;
+use bodies::Bodies;
+use connection::Protocol;
+use connections::{Connections, Slot};
 use listener::Stream;
-use protocol::Protocol;
+use requests::{Requests, Shared};
 
+mod activity;
+mod answer_body;
 mod answering;
-mod leaving;
+mod bodies;
+mod connection;
+mod connections;
+mod draining;
 mod listener;
 mod options;
 mod problem;
-mod protocol;
+mod record;
+mod request_body;
+mod requests;
 mod route;
 
+pub use draining::Draining;
 pub use listener::{Address, Listener, NotAnAddress};
 pub use options::Options;
+#[cfg(feature = "otlp")]
 pub(crate) use problem::REQUEST_ID;
-pub(crate) use route::Noted;
 
 /// Serves `router` until `shutdown` is done, then lets what is under way finish.
 ///
 /// It believes no header about who the client is (`X-Forwarded-For`, `Forwarded`) and expects no PROXY protocol: nothing
 /// here depends on the client's address.
 ///
-/// A request runs to its end though its client hangs up, so that no write is cut in half, and a panic answers 500
-/// (problem+json) and ends nothing else, where panics unwind. When `shutdown` is done the path of [`Options::readiness`]
-/// answers 503; [`Options::grace`] later no connection is accepted any more, idle ones are closed, and running requests
-/// have [`Options::drain`] to finish.
+/// A request that writes runs to its end though its client hangs up, so that nothing is cut in half. One that only reads (GET,
+/// HEAD and the other safe methods of RFC 9110, 9.2.1) ends with its client. A panic answers 500 (problem+json) and ends nothing
+/// else, where panics unwind.
+///
+/// When `shutdown` is done the path of [`Options::readiness`] answers 503, and every answer says `Connection: close`.
+/// [`Options::grace`] later no connection is accepted any more, and running requests have [`Options::drain`] to finish; an idle
+/// connection stays open for [`Options::idle_grace`] of that.
 ///
 /// # Errors
 ///
@@ -63,113 +68,104 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NotDrained> {
-    let leaving = Leaving::default();
-    let requests = Requests {
-        router: route::around(router, &leaving, options.readiness).with_state(()),
-        metrics: options.metrics.clone(),
-        begun: None,
-        running: TaskTracker::new(),
-    };
+    let Options { draining, write_timeout, workers, .. } = &options;
     let (listener, protocol) = (listener.into(), Arc::new(Protocol::new(&options)));
-    let slots = Arc::new(Semaphore::new(options.max_connections));
-    let connections = GracefulShutdown::new();
-    let mut stop = pin!(async {
-        shutdown.await;
-        leaving.begin();
-        tracing::info!("stopping: not ready any more");
-        sleep(options.grace).await;
+    let shared = Arc::new(Shared {
+        router: route::around(router, draining, options.readiness).with_state(()),
+        metrics: options.metrics.clone(),
+        draining: draining.clone(),
+        liveness: options.liveness,
+        body_timeout: options.body_timeout,
+        bodies: Bodies::new(options.max_bodies),
+        slots: Arc::new(Semaphore::new(options.max_requests)),
+        running: TaskTracker::new(),
     });
-    loop {
-        let (stream, slot) = tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept(&slots, options.write_timeout) => accepted,
-        };
-        let (worker, token) = options.workers.as_ref().map(Workers::least_busy).unwrap_or_default();
+    let (connections, tasks) = (Connections::new(options.max_connections), TaskTracker::new());
+    let begin = |stream: Stream, slot: Slot| {
+        let (worker, token) = workers.as_ref().map(Workers::least_busy).unwrap_or_default();
         let stream = match worker {
             Some(worker) => stream.driven_by(worker),
             None => Ok(stream),
         };
-        let Ok(stream) = stream.inspect_err(|error| tracing::error!(%error, "a connection can't be served"))
+        let Ok(stream) =
+            stream.inspect_err(|error| tracing::error!(error = said(error), "a connection can't be served"))
         else {
-            continue;
+            return;
         };
-        let (protocol, requests, watcher) = (protocol.clone(), requests.clone(), connections.watcher());
-        let attend = async move {
+        let requests = Requests { shared: shared.clone(), activity: slot.activity.clone() };
+        let protocol = protocol.clone();
+        let task = tasks.track_future(async move {
             match stream {
-                Stream::Tcp(stream) => protocol.attend(stream, requests, watcher).await,
-                Stream::Unix(stream) => protocol.attend(stream, requests, watcher).await,
+                Stream::Tcp(stream) => protocol.serve(stream, requests).await,
+                Stream::Unix(stream) => protocol.serve(stream, requests).await,
             }
             drop((slot, token));
-        };
+        });
         match worker {
-            Some(worker) => worker.spawn(attend),
-            None => tokio::spawn(attend),
+            Some(worker) => worker.spawn(task),
+            None => tokio::spawn(task),
         };
+    };
+    let mut stop = pin!(async {
+        shutdown.await;
+        draining.begin();
+        tracing::info!("stopping: not ready any more");
+        sleep(options.grace).await;
+    });
+    let mut accepted = None;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            stream = listener.accept(*write_timeout), if accepted.is_none() => accepted = Some(stream),
+            slot = connections.slot(), if accepted.is_some() => {
+                if let Some(stream) = accepted.take() {
+                    begin(stream, slot);
+                }
+            }
+        }
+    }
+    // those that have connected already are not turned away
+    while let Some(stream) = accepted.take().or_else(|| listener.accept_now(*write_timeout)) {
+        let Some(slot) = connections.slot_now() else { break };
+        begin(stream, slot);
     }
     drop(listener);
     tracing::info!("stopping: requests under way may finish");
-    let Requests { router, running, .. } = requests;
-    drop(router);
-    running.close();
+    connections.tell_all(Wish::Finish);
+    tasks.close();
+    shared.running.close();
     let drained = async {
-        connections.shutdown().await;
-        running.wait().await;
+        if timeout(options.idle_grace.min(options.drain / 2), tasks.wait()).await.is_err() {
+            connections.tell_all(Wish::Close);
+            tasks.wait().await;
+        }
+        shared.running.wait().await;
     };
     match timeout(options.drain, drained).await {
         Ok(()) => Ok(()),
-        Err(_) => Err(NotDrained { requests: running.len() }),
+        Err(_) => Err(NotDrained { requests: shared.running.len(), connections: connections.count() }),
     }
 }
 
-/// Requests or connections were still open when the time to finish was over.
+/// Requests were running or connections open when the time to finish was over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotDrained {
     /// How many requests were running.
     pub requests: usize,
+    /// How many connections were open: those of these requests, and those whose clients had not read their answers.
+    pub connections: usize,
 }
 
 impl fmt::Display for NotDrained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the time to finish is over, and {} requests were running", self.requests)
+        let unread = self.connections.saturating_sub(self.requests);
+        write!(f, "the time to finish is over, and {} requests were running", self.requests)?;
+        match unread {
+            0 => Ok(()),
+            _ => write!(f, ", and {unread} clients had not read their answers"),
+        }
     }
 }
 
 impl Error for NotDrained {}
-
-/// Answers requests.
-#[derive(Clone)]
-struct Requests {
-    router: Router,
-    metrics: Option<Metrics>,
-    /// Set by the first request of a connection.
-    begun: Option<Arc<AtomicBool>>,
-    running: TaskTracker,
-}
-
-impl hyper::service::Service<hyper::Request<Incoming>> for Requests {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn call(&self, request: hyper::Request<Incoming>) -> Answering {
-        let mut request: Request = request.map(Body::new);
-        if let Some(begun) = &self.begun {
-            begun.store(true, Ordering::Relaxed);
-        }
-        let route = Noted::default();
-        request.extensions_mut().insert(route.clone());
-        let line = logs::Line::begin(&request);
-        let measured = self.metrics.clone().map(|metrics| Measured::begin(metrics, &request));
-        let id = problem::request_id(request.headers());
-        let answer = tower_service::Service::call(&mut self.router.clone(), request);
-        let answer = async move {
-            let Ok(response) = answer.await;
-            if let Some(measured) = measured {
-                measured.end(&route, &response);
-            }
-            line.end(route.as_str(), &response);
-            response
-        };
-        Answering { answer: Some(Box::pin(self.running.track_future(answer))), id }
-    }
-}

@@ -15,9 +15,11 @@ use crate::numbers::Numbers;
 use crate::serve::{Address, NotAnAddress, Options};
 
 mod arguments;
-mod in_vain;
+mod conflicts;
+mod database_url;
 
-pub use arguments::{Arguments, Cli, Command, DatabaseUrl, Generated};
+pub use arguments::{Arguments, Cli, Command, Generated};
+pub use database_url::DatabaseUrl;
 
 /// What `serve` needs to know.
 #[non_exhaustive]
@@ -54,7 +56,7 @@ pub struct Settings {
 }
 
 /// Shared connections, unless it is set: beyond that PostgreSQL has more to do with processes than with statements.
-const MOST_SHARED: usize = 8;
+const MAX_SHARED: usize = 8;
 /// Prometheus's own port, for this machine alone.
 const METRICS: &str = "127.0.0.1:9090";
 
@@ -112,10 +114,10 @@ impl Arguments {
         }
         let api_token = self.find("API_TOKEN");
         let request_timeout = millis.map(|millis| Duration::from_millis(millis.into()));
-        faults.extend(self.in_vain(limits.as_ref(), pool.as_ref(), server.as_ref(), request_timeout));
+        faults.extend(self.conflicts(limits.as_ref(), pool.as_ref(), server.as_ref(), request_timeout));
         let limits = limits.zip(worker_threads).map(|(mut limits, threads)| {
             if self.find("DATABASE_SHARED").is_none() {
-                limits.shared = (2 * threads).min(MOST_SHARED);
+                limits.shared = (2 * threads).min(MAX_SHARED);
             }
             limits
         });
@@ -159,17 +161,10 @@ fn collector(url: &str) -> Option<Uri> {
 }
 
 fn database(url: Option<String>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {
-    let url = complete(url).and_then(|url| url.parse::<ConnectionUrl>());
+    let url = database_url::complete(url).and_then(|url| url.parse::<ConnectionUrl>());
     // the files it names are looked at now, so that theirs are among the faults that are told at once
     let url = url.and_then(|url| crate::tls::tls(&url).map(|_| url));
     keep(url.map_err(|fault| vec![fault]), faults)
-}
-
-/// The URL, with what it lacks from where libpq looks for it.
-fn complete(url: Option<String>) -> Result<String, Error> {
-    let found = crate::complete(url.as_deref(), |name| std::env::var(name).ok())?;
-    let missing = "DATABASE_URL: is not set, nor is PGHOST; it must be a URL such as postgres://user:password@host/database";
-    found.ok_or_else(|| Error::new(Kind::Config, missing))
 }
 
 fn keep<T>(read: Result<T, Vec<Error>>, faults: &mut Vec<Error>) -> Option<T> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[non_exhaustive]
 pub struct PoolStatistics {
     /// Connections there may be ([`PoolSettings::size`](crate::PoolSettings::size)).
-    pub most: usize,
+    pub max: usize,
     /// Connections there are; one that is being opened is not among them.
     pub size: usize,
     /// Of them, those that nobody uses.

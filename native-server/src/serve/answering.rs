@@ -1,42 +1,46 @@
-//! A request that runs to its end, whether or not its client waits for it.
+//! A request that writes runs to its end, whether or not its client waits for it. One that only reads ends with its client.
 
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::response::Response;
-use http::HeaderValue;
 use tokio::runtime::Handle;
 
-use super::problem;
+use super::answer_body::AnswerBody;
+
+type Answer = Pin<Box<dyn Future<Output = http::Response<AnswerBody>> + Send>>;
 
 /// Answers in the task of its connection, which costs no task for each request. When the client hangs up hyper drops this;
-/// what is not done then is done in a task of its own.
+/// a write goes on in a task of its own then.
 pub(super) struct Answering {
     /// `None` once it is done.
-    pub(super) answer: Option<Pin<Box<dyn Future<Output = Response> + Send>>>,
-    /// The caller's request id, for the answer to a panic.
-    pub(super) id: Option<HeaderValue>,
+    answer: Option<Answer>,
+    only_reads: bool,
+}
+
+impl Answering {
+    /// `only_reads`: its method is safe (RFC 9110, 9.2.1).
+    pub(super) fn new(answer: Answer, only_reads: bool) -> Answering {
+        Answering { answer: Some(answer), only_reads }
+    }
 }
 
 impl Future for Answering {
-    type Output = Result<Response, Infallible>;
+    type Output = Result<http::Response<AnswerBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(answer) = &mut self.answer else { return Poll::Pending };
-        let answered = match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
-            Ok(poll) => Ok(ready!(poll)),
-            Err(panic) => Err(panic),
-        };
+        let answer = ready!(answer.as_mut().poll(cx));
         self.answer = None;
-        Poll::Ready(Ok(answered.unwrap_or_else(|_| problem::panicked(self.id.take()))))
+        Poll::Ready(Ok(answer))
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let (Some(answer), Ok(runtime)) = (self.answer.take(), Handle::try_current()) else { return };
-        runtime.spawn(answer);
+        let (Some(answer), false) = (self.answer.take(), self.only_reads) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(answer);
+        }
     }
 }

@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
+
+use crate::system::said;
 
 /// An address to listen on: `127.0.0.1:8080`, or `unix:/run/pgspan.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,34 +172,35 @@ impl Stream {
 }
 
 impl Listener {
-    /// The next connection, once there may be one more.
-    pub(super) async fn accept(
-        &self,
-        slots: &Arc<Semaphore>,
-        write_timeout: Duration,
-    ) -> (Stream, Option<OwnedSemaphorePermit>) {
-        let slot = slots.clone().acquire_owned().await.ok(); // never closed
-        let mut said = false;
+    /// The next connection.
+    pub(super) async fn accept(&self, write_timeout: Duration) -> Stream {
         loop {
-            let accepted = match &self.0 {
-                Kind::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    let _ = stream.set_nodelay(true); // an answer is small and complete
-                    end_when_unread(&stream, write_timeout);
-                    Stream::Tcp(stream)
-                }),
-                Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
-            };
-            match accepted {
-                Ok(stream) => return (stream, slot),
+            match self.accept_one(write_timeout).await {
+                Ok(stream) => return stream,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
-                    // out of descriptors or memory, which time may heal: said once, until one is accepted
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::error!(%error, "no connection can be accepted");
-                    }
+                    // out of descriptors or memory, which time may heal
+                    tracing::error!(error = said(&error), "no connection can be accepted");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
+        }
+    }
+
+    /// A connection that waits to be accepted, if there is one.
+    pub(super) fn accept_now(&self, write_timeout: Duration) -> Option<Stream> {
+        self.accept_one(write_timeout).now_or_never()?.ok()
+    }
+
+    async fn accept_one(&self, write_timeout: Duration) -> io::Result<Stream> {
+        match &self.0 {
+            Kind::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let _ = stream.set_nodelay(true); // an answer is small and complete
+                end_when_unread(&stream, write_timeout);
+                Ok(Stream::Tcp(stream))
+            }
+            Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pgspan::{Error, Result};
 
+use super::draining::Draining;
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 use crate::workers::Workers;
@@ -12,9 +13,14 @@ use crate::workers::Workers;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// From one answer to the end of the next request's headers. 10 s: it ends clients that send a byte now and then, and
-    /// connections that are kept alive for nothing.
+    /// From the first byte of a request to the end of its headers. 10 s: it ends clients that send a byte now and then.
     pub header_timeout: Duration,
+    /// How long a connection may be idle before its first request and between two. 75 s: load balancers keep theirs for 60 s,
+    /// and one that sends a request while this side closes loses it. It costs little, since the connection that is idle for
+    /// the longest time is closed when there would be too many.
+    pub keep_alive: Duration,
+    /// How long a request's body may make no progress; then the answer is 408. 10 s: a network that is slower fails.
+    pub body_timeout: Duration,
     /// How long an answer may lie unread, on TCP: then the connection ends (`TCP_USER_TIMEOUT`, tcp(7), on Linux), so that
     /// clients that ask and never read hold none for ever. It ends one whose client vanished, too. 20 s: no client that
     /// reads at all needs so long for a few kilobytes. A unix socket's client is a proxy of this machine, and trusted.
@@ -24,10 +30,18 @@ pub struct Options {
     pub max_header_size: usize,
     /// Headers of a request; beyond it the answer is a bare 431. 128, for the same reason.
     pub max_headers: usize,
-    /// Open connections; further ones wait to be accepted. 1,024: with some 30 KiB each it bounds the memory, and stays
-    /// below what systems allow a process to open.
+    /// Open connections. For one more the connection that is idle for the longest time is closed; where none is idle, it waits.
+    /// 1,024: with some 30 KiB each it bounds the memory.
     pub max_connections: usize,
-    /// Threads that serve the connections. None: the runtime that [`serve`](crate::serve::serve) is called on does.
+    /// Requests that are being answered, whether or not their clients still wait; further ones are refused at once with 503.
+    /// 1,024: one for each connection, so that only requests whose clients have left, and HTTP/2, reach it. Each costs some
+    /// 10 KiB.
+    pub max_requests: usize,
+    /// Bytes of all request bodies that were read and of all answers that are not sent yet; a request for which there is no
+    /// room is refused at once with 503. The first 16 KiB of each do not count. 64 MiB: 250 of the largest bodies that the
+    /// application takes.
+    pub max_bodies: usize,
+    /// Threads that serve the connections. None: the runtime that [`serve`](super::serve) is called on does.
     pub workers: Option<Workers>,
     /// Where requests are counted, if anywhere.
     pub metrics: Option<Metrics>,
@@ -38,11 +52,19 @@ pub struct Options {
     /// configured for it, and for others it is one more thing to attack. A client that has sent no request within
     /// [`header_timeout`](Options::header_timeout) is cut off there too; one that has may stay, as long as it answers pings.
     pub http2: bool,
+    /// The route that says that the process lives. It is answered however many requests there are. `/livez`, as the application
+    /// has it.
+    pub liveness: &'static str,
+    /// Says that this server drains. Give a clone to what else must know.
+    pub draining: Draining,
     /// How long the server goes on as before while it says that it is not ready, so that a load balancer has seen it when
     /// the next connection is refused. 1 s: balancers that are told at once need less; for one that asks every few
     /// seconds set it to that.
     pub grace: Duration,
-    /// How long requests may take to finish after that. 20 s: longer than a request's deadline, and with the grace shorter than
+    /// How long an idle connection then stays open, so that a request that is on its way is answered, with `Connection: close`.
+    /// 3 s: longer than the pause between two requests of a client that is busy.
+    pub idle_grace: Duration,
+    /// How long requests may take to finish after the grace. 20 s: longer than a request's deadline, and with the grace shorter than
     /// the 30 s after which orchestrators kill.
     pub drain: Duration,
 }
@@ -51,23 +73,31 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             header_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),
             max_header_size: 64 * 1024,
             max_headers: 128,
             max_connections: 1024,
+            max_requests: 1024,
+            max_bodies: 64 * 1024 * 1024,
             workers: None,
             metrics: None,
             readiness: "/readyz",
+            liveness: "/livez",
+            draining: Draining::default(),
             http2: false,
             grace: Duration::from_secs(1),
+            idle_grace: Duration::from_secs(3),
             drain: Duration::from_secs(20),
         }
     }
 }
 
 impl Options {
-    /// Reads what can be set by name, say from the environment: `HEADER_TIMEOUT_MS`, `WRITE_TIMEOUT_MS`, `MAX_CONNECTIONS`,
-    /// `DRAIN_GRACE_MS`, `DRAIN_TIMEOUT_MS`. What is not set has its default.
+    /// Reads what can be set by name, say from the environment: `HEADER_TIMEOUT_MS`, `KEEP_ALIVE_MS`, `BODY_TIMEOUT_MS`,
+    /// `WRITE_TIMEOUT_MS`, `MAX_CONNECTIONS`, `MAX_REQUESTS`, `MAX_BODIES_KIB`, `DRAIN_GRACE_MS`, `DRAIN_IDLE_MS`,
+    /// `DRAIN_TIMEOUT_MS`. What is not set has its default.
     ///
     /// # Errors
     ///
@@ -79,8 +109,13 @@ impl Options {
         let options = Options {
             header_timeout: numbers.millis("HEADER_TIMEOUT_MS", default.header_timeout, 1..=HOUR),
             write_timeout: numbers.millis("WRITE_TIMEOUT_MS", default.write_timeout, 1..=HOUR),
+            keep_alive: numbers.millis("KEEP_ALIVE_MS", default.keep_alive, 1..=HOUR),
+            body_timeout: numbers.millis("BODY_TIMEOUT_MS", default.body_timeout, 1..=HOUR),
+            max_requests: numbers.size("MAX_REQUESTS", default.max_requests, 1..=1_000_000),
+            max_bodies: numbers.size("MAX_BODIES_KIB", default.max_bodies / 1024, 1..=1_000_000_000) * 1024,
             max_connections: numbers.size("MAX_CONNECTIONS", default.max_connections, 1..=1_000_000),
             grace: numbers.millis("DRAIN_GRACE_MS", default.grace, 0..=HOUR),
+            idle_grace: numbers.millis("DRAIN_IDLE_MS", default.idle_grace, 0..=HOUR),
             drain: numbers.millis("DRAIN_TIMEOUT_MS", default.drain, 1..=HOUR),
             ..default
         };

@@ -1,4 +1,4 @@
-//! What the server answers by itself: a handler panicked, or it is leaving.
+//! What the server answers by itself: a bound is reached, a body stopped arriving, a handler panicked, or the server drains.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -18,8 +18,43 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     ((1..=64).contains(&id.len()) && id.as_bytes().iter().all(decent)).then(|| id.clone())
 }
 
+/// A bound that is reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    Requests,
+    Bodies,
+}
+
+/// There is no room for the request now: 503, at once.
+pub(super) fn refused(why: Refusal, id: Option<&HeaderValue>) -> Response {
+    let (cause, members) = match why {
+        Refusal::Requests => (
+            "as many requests are being answered as may be (MAX_REQUESTS)",
+            r#""title":"Service Unavailable","status":503,"code":"unavailable","detail":"too many requests are being answered now","retryable":true"#,
+        ),
+        Refusal::Bodies => (
+            "the bodies in memory hold as much as they may (MAX_BODIES_KIB)",
+            r#""title":"Service Unavailable","status":503,"code":"unavailable","detail":"too much is being sent or received now","retryable":true"#,
+        ),
+    };
+    let id = id_or_new(id);
+    tracing::warn!(
+        request_id = id.to_str().unwrap_or_default(),
+        status = 503,
+        cause,
+        "a request was refused"
+    );
+    retryable(problem(StatusCode::SERVICE_UNAVAILABLE, members, id))
+}
+
+/// The body stopped arriving: 408.
+pub(super) fn late(id: Option<&HeaderValue>) -> Response {
+    let members = r#""title":"Request Timeout","status":408,"code":"request_timeout","detail":"the body stopped arriving","retryable":true"#;
+    problem(StatusCode::REQUEST_TIMEOUT, members, id_or_new(id))
+}
+
 /// A handler panicked: 500.
-pub(super) fn panicked(id: Option<HeaderValue>) -> Response {
+pub(super) fn panicked(id: Option<&HeaderValue>) -> Response {
     let id = id_or_new(id);
     tracing::error!(request_id = id.to_str().unwrap_or_default(), status = 500, "a handler panicked");
     let members = r#""title":"Internal Server Error","status":500,"code":"internal","detail":"something went wrong here","retryable":false"#;
@@ -27,17 +62,20 @@ pub(super) fn panicked(id: Option<HeaderValue>) -> Response {
 }
 
 /// The server is about to stop: 503, as of one whose database can't be reached.
-pub(crate) fn leaving(headers: &HeaderMap) -> Response {
-    let id = id_or_new(request_id(headers));
+pub(super) fn draining(headers: &HeaderMap) -> Response {
+    let id = id_or_new(request_id(headers).as_ref());
     let members = r#""title":"Service Unavailable","status":503,"code":"unavailable","detail":"not ready: this server is about to stop","retryable":true"#;
-    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, members, id);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    response
+    retryable(problem(StatusCode::SERVICE_UNAVAILABLE, members, id))
 }
 
-fn id_or_new(id: Option<HeaderValue>) -> HeaderValue {
-    let id = id.or_else(|| HeaderValue::try_from(hex()).ok());
+fn id_or_new(id: Option<&HeaderValue>) -> HeaderValue {
+    let id = id.cloned().or_else(|| HeaderValue::try_from(hex()).ok());
     id.unwrap_or_else(|| HeaderValue::from_static("none"))
+}
+
+fn retryable(mut response: Response) -> Response {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// An answer in the form of all errors.

@@ -4,7 +4,8 @@ use std::{fmt, io};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use pgspan::{ConnectionUrl, Error};
+
+use super::database_url::DatabaseUrl;
 
 /// The command line of `pgspan-server`.
 ///
@@ -105,14 +106,6 @@ impl Generated {
     }
 }
 
-/// Where the database is, for the commands that need no more.
-#[derive(Clone, Args)]
-pub struct DatabaseUrl {
-    /// Where the database is: postgres://user:password@host:port/database [default: PGHOST and the other variables of libpq]
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<String>,
-}
-
 /// Makes the flags, and finds their values by the names of the environment: both come from one list.
 macro_rules! arguments {
     ($($(#[$doc:meta])* $field:ident $name:literal $value:literal;)*) => {
@@ -204,27 +197,8 @@ arguments! {
     log_filter_file "LOG_FILTER_FILE" "FILE";
 }
 
-impl DatabaseUrl {
-    /// The URL, checked.
-    ///
-    /// # Errors
-    ///
-    /// [`Kind::Config`](pgspan::Kind::Config), without the URL.
-    pub fn url(&self) -> Result<String, Error> {
-        let url = super::complete(self.database_url.clone().filter(|url| !url.is_empty()))?;
-        url.parse::<ConnectionUrl>()?;
-        Ok(url)
-    }
-}
-
 impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arguments").finish_non_exhaustive() // two of them are secrets
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseUrl").finish_non_exhaustive()
     }
 }

@@ -6,8 +6,10 @@ mod hosts;
 mod migrate;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod overload;
 mod password;
 mod pool;
 mod program;
 mod serve;
+mod stopping;
 mod tls;

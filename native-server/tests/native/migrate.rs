@@ -69,7 +69,8 @@ async fn a_server_that_leaves_in_the_middle_is_told_from_a_migration_that_fails(
     let error = migrate_with(&url, &lost).await.err().context("it passed")?;
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert_eq!(migrate_with(&url, &[BAD]).await?, ["bad"]);
-    let error = migrate_with(&url, &[SLOW, Migration { version: 4, ..BAD }]).await.err().context("it passed")?;
+    let error =
+        migrate_with(&url, &[SLOW, Migration { version: 4, ..BAD }]).await.err().context("it passed")?;
     assert_eq!(error.kind(), Kind::Server, "{error}");
     Ok(())
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tests::{Process, free_port, http};
+use tests::{Process, http};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::program::{exchange, program, run};
+use crate::program::{exchange, nowhere, run, serving};
 
 /// What was posted where.
 struct Delivery {
@@ -79,7 +79,7 @@ async fn what_was_answered_is_delivered_before_the_end_and_has_nothing_of_the_ca
         ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=us"),
         ("OTEL_BSP_SCHEDULE_DELAY", "60000"), // so that nothing goes before the end
     ];
-    let (port, mut process, _) = start("traces", collector, &more).await?;
+    let (mut process, port, _) = start("traces", collector, &more).await?;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let headers = format!(
         "host: a\r\nx-request-id: mine\r\nconnection: close\r\ntraceparent: 00-{trace}-b7ad6b7169203331-01\r\n\
@@ -117,7 +117,7 @@ async fn what_was_answered_is_delivered_before_the_end_and_has_nothing_of_the_ca
 async fn a_collector_that_never_answers_holds_up_no_request_and_not_the_end() -> Result<()> {
     let deaf = TcpListener::bind("127.0.0.1:0").await?;
     let more = [("DRAIN_TIMEOUT_MS", "1000"), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
-    let (port, mut process, log) = start("traces-deaf", deaf.local_addr()?.port(), &more).await?;
+    let (mut process, port, log) = start("traces-deaf", deaf.local_addr()?.port(), &more).await?;
     let (mut delivery, _) = timeout(Duration::from_secs(5), deaf.accept()).await??;
     assert_ne!(delivery.read(&mut [0; 64]).await?, 0);
     assert_eq!(http::status(port, "/livez").await?, 200);

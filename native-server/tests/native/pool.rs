@@ -529,7 +529,7 @@ async fn what_the_pool_does_is_counted() -> Result<()> {
     };
     sleep(Duration::from_millis(50)).await;
     let now = driver.statistics();
-    assert_eq!((now.most, now.size, now.in_use, now.idle, now.waiting), (2, 2, 2, 0, 1));
+    assert_eq!((now.max, now.size, now.in_use, now.idle, now.waiting), (2, 2, 2, 0, 1));
     assert!(db.session().await.is_err());
     assert!(waiting.await?.is_err());
     let pid = pid(&mut one).await?;

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::Uri;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 use pgspan::Database;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -14,7 +14,7 @@ use serde_path_to_error::Segment;
 use super::problem::Problem;
 
 /// 100 names of 200 characters, all written as `\uXXXX` pairs, are 240 KB.
-const BODY_BYTES: usize = 256 * 1024;
+const BODY_BYTES: u64 = 256 * 1024;
 
 const INTEGER: &str = "must be an integer from -9223372036854775808 to 9223372036854775807";
 
@@ -80,15 +80,28 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
     }
 }
 
-/// Reads a body, at most 256 KiB of it, within the request's deadline. One that is announced as longer is read so far too: to
-/// answer without reading would reset the connection under the answer.
-pub(super) async fn read_body(db: &Database, request: Request) -> Result<Bytes, Problem> {
-    let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-    match db.until_deadline(body).await? {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::too_large()),
-        Err(_) => Err(Problem::malformed("the body broke off")),
+/// Reads a body, at most 256 KiB of it, within the request's deadline. What is announced as longer is refused before a byte of
+/// it is read.
+pub(super) async fn read_body(db: &Database, request: Request) -> Result<Vec<u8>, Problem> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > BODY_BYTES) {
+        return Err(Problem::too_large());
     }
+    let mut body = request.into_body();
+    let read = async {
+        // one piece of memory: a list of pieces of a byte would cost sixty times as much
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Problem::malformed("the body broke off"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() as u64 + data.len() as u64 > BODY_BYTES {
+                return Err(Problem::too_large());
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes)
+    };
+    db.until_deadline(read).await.unwrap_or_else(|_| Err(Problem::request_timeout()))
 }
 
 /// Reads a JSON object: what is no JSON is malformed, what is JSON but not what was asked for is invalid.

@@ -87,6 +87,14 @@ impl Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body must be at most 256 KiB")
     }
 
+    /// The body stopped arriving, which is the client's fault: nothing is logged.
+    pub(super) fn request_timeout() -> Problem {
+        let detail = "the body did not arrive in time";
+        let mut problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail);
+        problem.0.retryable = true;
+        problem
+    }
+
     pub(super) fn unsupported_media_type(detail: &str) -> Problem {
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }

@@ -1,16 +1,16 @@
-//! Times that were set and can't be kept, since another ends first.
+//! Conflicting settings: times that were set and can't be kept, since another ends first.
 
 use std::time::Duration;
 
 use pgspan::{Error, Kind};
 
-use super::Arguments;
+use super::arguments::Arguments;
 use crate::PoolSettings;
 use crate::serve::Options;
 
 impl Arguments {
-    /// A fault for each. A default is nobody's wish, so that lowering one time is not refused because of another's default.
-    pub(super) fn in_vain(
+    /// A fault for each. Only a time that was set can be in conflict: lowering one is not refused because of another's default.
+    pub(super) fn conflicts(
         &self,
         limits: Option<&pgspan::Settings>,
         pool: Option<&PoolSettings>,
@@ -29,7 +29,7 @@ impl Arguments {
             ("POOL_IDLE_TIMEOUT_MS", idle, "POOL_LIFETIME_MS", lifetime, "ends the connection first"),
             ("REQUEST_TIMEOUT_MS", request, "DRAIN_TIMEOUT_MS", drain, "cuts it off when the server stops"),
         ];
-        let in_vain = pairs.into_iter().filter(|(name, time, _, first, _)| {
+        let conflicts = pairs.into_iter().filter(|(name, time, _, first, _)| {
             self.find(name).is_some() && matches!((time, first), (Some(time), Some(first)) if time > first)
         });
         let fault = |(name, _, other, first, why): (&str, _, &str, Option<Duration>, &str)| {
@@ -39,6 +39,6 @@ impl Arguments {
             );
             Error::new(Kind::Config, text)
         };
-        in_vain.map(fault).collect()
+        conflicts.map(fault).collect()
     }
 }
