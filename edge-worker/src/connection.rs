@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
-use pgspan::driver::{Dialled, Notifications, drive};
-use pgspan::{ConnectionUrl, Error, Kind, Prepared, Result, Settings, Tls};
+use pgspan::driver::{Link, Notifications, Prepared, Watch, drive};
+use pgspan::{ConnectionUrl, Error, Kind, Result, Settings, Tls};
 use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 use wasm_bindgen_futures::spawn_local;
@@ -55,7 +55,7 @@ impl Dialler {
             let stream = link(&self.url).await?;
             login::connect(stream, &self.url.configure(&self.settings), self.opening).await
         };
-        let Connected { client, connection, login } = self.in_time(connecting).await?;
+        let Connected { client, connection, watch, login } = self.in_time(connecting).await?;
         let cancel = Cancel { login, url: self.url.clone() };
         let (task, notifications) = drive(connection);
         let (end, ended) = oneshot::channel();
@@ -75,6 +75,7 @@ impl Dialler {
         let opened = now();
         let connection = Connection {
             client: Some(client),
+            watch,
             prepared: Prepared::default(),
             cancel,
             clean: false,
@@ -93,10 +94,10 @@ impl Dialler {
     }
 
     /// A client of its own, for shared statements and LISTEN.
-    pub(crate) async fn dial(&self) -> Result<Dialled> {
+    pub(crate) async fn dial(&self) -> Result<Link> {
         let (mut connection, notifications) = self.open_settled().await?;
         match connection.client.take() {
-            Some(client) => Ok(Dialled::new(client, notifications)),
+            Some(client) => Ok(Link::new(client, connection.watch.clone(), notifications)),
             None => Err(Error::unavailable("the connection is closed")),
         }
     }
@@ -179,6 +180,7 @@ impl Drop for Counted {
 /// An exclusive connection; dropping it cancels what may run and closes the socket.
 pub(crate) struct Connection {
     client: Option<Client>,
+    watch: Watch,
     prepared: Prepared,
     cancel: Cancel,
     /// Nothing runs on it: it needs no cancel.
@@ -213,6 +215,10 @@ impl Connection {
 
     pub(crate) fn prepared(&self) -> &Prepared {
         &self.prepared
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     pub(crate) fn set_clean(&mut self, clean: bool) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use pgspan::driver::{Dialled, Driver};
+use pgspan::driver::{Driver, Link, Watch};
 use pgspan::{Database, Error, Result};
 use worker::send::SendFuture;
 use worker::{Context, Env, Request, Response};
@@ -32,7 +32,7 @@ impl Connections {
     /// Everything that is missing or wrong, each naming its setting.
     pub fn from_env(env: &Env) -> Result<Connections, Vec<Error>> {
         let (url, mut settings, opening) = settings::read(env)?;
-        settings.shared = 0; // a connection may not outlive its request
+        settings.shared_connections = 0; // a connection may not outlive its request
         let driver = SocketDriver(Arc::new(Inner {
             dialler: Dialler::new(url, settings.clone(), opening),
             idle: Mutex::default(),
@@ -110,7 +110,11 @@ impl Driver for SocketDriver {
         }
     }
 
-    fn dial(&self) -> impl Future<Output = Result<Dialled>> + Send {
+    fn watch<'c>(&self, connection: &'c Connection) -> &'c Watch {
+        connection.watch()
+    }
+
+    fn dial(&self) -> impl Future<Output = Result<Link>> + Send {
         SendFuture::new(self.0.dialler.dial())
     }
 

@@ -33,6 +33,7 @@ use std::io;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
+use pgspan::driver::{Guard, Watch};
 use pgspan::{ConnectionUrl, Error, Kind, Result, Tls};
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256;
 use postgres_protocol::message::frontend;
@@ -99,7 +100,8 @@ fn is_loopback(host: &Host) -> bool {
 pub(crate) struct Connected<S> {
     pub(crate) client: Client,
     /// To be driven, see [`pgspan::driver::drive`]. Its client's `cancel_token` is of no use; [`cancel`] is.
-    pub(crate) connection: Connection<LoginStream<S>, NoTlsStream>,
+    pub(crate) connection: Connection<Guard<LoginStream<S>>, NoTlsStream>,
+    pub(crate) watch: Watch,
     pub(crate) login: Login,
 }
 
@@ -158,8 +160,10 @@ where
     config.ssl_mode(SslMode::Disable); // what there is of TLS is done
     let stream = open(stream, &config, opening).await.map_err(failed)?;
     let login = stream.login();
-    let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(Error::connect)?;
-    Ok(Connected { client, connection, login })
+    let watch = Watch::new();
+    let connected = config.connect_raw(watch.guard(stream), NoTls).await;
+    let (client, connection) = connected.map_err(Error::connect)?;
+    Ok(Connected { client, connection, watch, login })
 }
 
 /// Asks the server to end what runs on another connection: `stream` is a new one, `request` is

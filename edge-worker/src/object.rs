@@ -84,10 +84,10 @@ struct Kept {
 impl Kept {
     fn read(env: &Env) -> std::result::Result<Kept, Vec<Error>> {
         let (url, mut settings, opening) = settings::read(env)?;
-        settings.shared = settings.shared.min(SOCKETS_MOST - 1);
+        settings.shared_connections = settings.shared_connections.min(SOCKETS_MOST - 1);
         let size = match settings::lookup(env)("POOL_SIZE").map(|size| size.parse::<usize>()) {
-            None => SOCKETS_MOST - settings.shared,
-            Some(Ok(size)) if size >= 1 && size + settings.shared <= SOCKETS_MOST => size,
+            None => SOCKETS_MOST - settings.shared_connections,
+            Some(Ok(size)) if size >= 1 && size + settings.shared_connections <= SOCKETS_MOST => size,
             Some(_) => {
                 let text =
                     format!("POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {SOCKETS_MOST}");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
 use futures_util::future::{Either, select};
-use pgspan::driver::{Dialled, Driver};
-use pgspan::{Error, Prepared, Result};
+use pgspan::driver::{Driver, Link, Prepared, Watch};
+use pgspan::{Error, Result};
 use tokio_postgres::Client;
 use worker::send::SendFuture;
 
@@ -136,7 +136,11 @@ impl Driver for PoolDriver {
         connection.0.as_ref().map(|object| object.prepared())
     }
 
-    fn dial(&self) -> impl Future<Output = Result<Dialled>> + Send {
+    fn watch<'c>(&self, connection: &'c Pooled) -> &'c Watch {
+        connection.connection().watch()
+    }
+
+    fn dial(&self) -> impl Future<Output = Result<Link>> + Send {
         SendFuture::new(self.opener.open(self.opener.dialler.dial()))
     }
 
@@ -152,12 +156,18 @@ impl Driver for PoolDriver {
 /// An exclusive connection of the pool. Dropping it ends it and frees its slot at once.
 pub(crate) struct Pooled(Option<Object<Opener>>);
 
+impl Pooled {
+    #[allow(clippy::expect_used, reason = "emptied by `recycle`, which consumes it, and by `drop` alone")]
+    fn connection(&self) -> &Connection {
+        self.0.as_ref().expect("a pooled connection is there until it is given back")
+    }
+}
+
 impl Deref for Pooled {
     type Target = Client;
 
-    #[allow(clippy::expect_used, reason = "emptied by `recycle`, which consumes it, and by `drop` alone")]
     fn deref(&self) -> &Client {
-        self.0.as_ref().expect("a pooled connection is there until it is given back")
+        self.connection()
     }
 }
 

@@ -45,6 +45,11 @@ impl Peer {
         Peer { address, name: name.to_owned(), tls: tls.cloned() }
     }
 
+    /// The name in the server's certificate.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Asks the server to end what runs on the connection of this token.
     ///
     /// # Cancel safety

@@ -3,18 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgspan::driver::{Notifications, drive};
 use pgspan::{ConnectionUrl, Error, Result};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::Config;
 use tokio_postgres::config::LoadBalanceHosts;
-use tokio_postgres::{Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::cancel::Peer;
-use crate::coalesced::coalesced;
 use crate::hosts::{Server, shares};
+use crate::link::{self, Opened};
 use crate::passfile::Passwords;
 use crate::random::shuffle;
 use crate::tls;
@@ -38,26 +34,6 @@ struct Inner {
     servers: Vec<Server>,
     in_order: bool,
     tls: Option<MakeRustlsConnect>,
-}
-
-/// A connection that was just opened.
-pub(crate) struct Opened {
-    pub(crate) client: Client,
-    pub(crate) notifications: Notifications,
-    pub(crate) peer: Peer,
-    /// Drives the connection; it ends when the client is dropped and everything is answered, or when aborted.
-    pub(crate) task: JoinHandle<()>,
-}
-
-impl Opened {
-    fn drive<S, T>((client, connection): (Client, Connection<S, T>), peer: Peer) -> Opened
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (task, notifications) = drive(connection);
-        Opened { client, notifications, peer, task: tokio::spawn(coalesced(task)) }
-    }
 }
 
 impl Dialler {
@@ -104,11 +80,9 @@ impl Dialler {
         for (config, end) in shares(self.ordered(addresses), end) {
             let started = Instant::now();
             let end = config.get_connect_timeout().map_or(end, |limit| end.min(started + *limit));
-            failures.add(match timeout_at(end, self.open_one(&config)).await {
+            failures.add(match timeout_at(end, link::open(&config, self.0.tls.as_ref())).await {
                 Ok(Ok(opened)) => return Some(opened),
-                Ok(Err(error)) if error.as_db_error().is_some() => Error::connect(error),
-                Ok(Err(error)) => Error::unavailable(format!("could not connect: {}", tls::reason(&error)))
-                    .with_source(error),
+                Ok(Err(error)) => error,
                 Err(_) => {
                     let limit = end.duration_since(started).as_millis();
                     Error::unavailable(format!("could not connect: no answer within {limit} ms"))
@@ -116,14 +90,6 @@ impl Dialler {
             });
         }
         None
-    }
-
-    async fn open_one(&self, config: &Config) -> Result<Opened, tokio_postgres::Error> {
-        let peer = Peer::of(config, self.0.tls.as_ref());
-        Ok(match &self.0.tls {
-            None => Opened::drive(config.connect(NoTls).await?, peer),
-            Some(tls) => Opened::drive(config.connect(tls.clone()).await?, peer),
-        })
     }
 
     /// As `load_balance_hosts` wants them.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
-use pgspan::driver::{Dialled, Executor};
-use pgspan::{ConnectionUrl, Error, Prepared, Result, Settings};
+use pgspan::driver::{Executor, Link, Prepared, Watch};
+use pgspan::{ConnectionUrl, Error, Result, Settings};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
@@ -211,7 +211,11 @@ impl pgspan::Driver for Driver {
         connection.object.as_ref().map(|object| &object.prepared)
     }
 
-    async fn dial(&self) -> Result<Dialled> {
+    fn watch<'c>(&self, connection: &'c Connection) -> &'c Watch {
+        &connection.pooled().watch
+    }
+
+    async fn dial(&self) -> Result<Link> {
         if self.pool.is_closed() {
             return Err(closed());
         }
@@ -249,14 +253,20 @@ pub struct Connection {
     object: Option<Object<Opener>>,
 }
 
+impl Connection {
+    fn pooled(&self) -> &Pooled {
+        match &self.object {
+            Some(object) => object,
+            None => unreachable!("emptied only by `recycle`, which consumes it, and `drop`"),
+        }
+    }
+}
+
 impl Deref for Connection {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        match &self.object {
-            Some(object) => &object.client,
-            None => unreachable!("emptied only by `recycle`, which consumes it, and `drop`"),
-        }
+        &self.pooled().client
     }
 }
 

@@ -82,6 +82,7 @@ mod dialler;
 mod driver;
 mod executor;
 mod hosts;
+mod link;
 mod libpq;
 #[cfg(feature = "serve")]
 pub mod logs;

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
-use pgspan::driver::Dialled;
-use pgspan::{Error, Prepared, Result};
+use pgspan::driver::{Link, Prepared, Watch};
+use pgspan::{Error, Result};
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
 use crate::cancel::Peer;
-use crate::dialler::{Dialler, Opened};
+use crate::dialler::Dialler;
+use crate::link::Opened;
 use crate::pool::PoolSettings;
 use crate::queue::{Acquire, Step};
 use crate::random::fraction;
@@ -36,6 +37,7 @@ pub(crate) struct Pooled {
     /// Dropping it ends the connection at once.
     pub(crate) client: ClientWrapper,
     pub(crate) prepared: Prepared,
+    pub(crate) watch: Watch,
     /// For the cancel request at its end.
     pub(crate) peer: Peer,
     pub(crate) returned: Instant,
@@ -76,19 +78,25 @@ impl Opener {
         let client = ClientWrapper::new(opened.client, opened.task);
         self.counters.opened.add();
         let now = Instant::now();
-        let (peer, counters) = (opened.peer, self.counters.clone());
-        let prepared = Prepared::default();
-        Ok(Pooled { client, prepared, peer, returned: now, counters, expires: now + self.lifetime() })
+        Ok(Pooled {
+            client,
+            prepared: Prepared::default(),
+            watch: opened.watch,
+            peer: opened.peer,
+            returned: now,
+            counters: self.counters.clone(),
+            expires: now + self.lifetime(),
+        })
     }
 
     /// A connection outside the pool.
-    pub(crate) async fn dial(&self) -> Result<Dialled> {
+    pub(crate) async fn dial(&self) -> Result<Link> {
         let opened = self.patiently().await?;
         self.counters.dialled.add();
-        let mut dialled = Dialled::new(opened.client, opened.notifications);
-        dialled.lifetime = Some(self.lifetime());
-        dialled.check_after = Some(self.settings.check_after);
-        Ok(dialled)
+        let mut link = Link::new(opened.client, opened.watch, opened.notifications);
+        link.lifetime = Some(self.lifetime());
+        link.check_after = Some(self.settings.check_after);
+        Ok(link)
     }
 
     fn lifetime(&self) -> Duration {

@@ -117,7 +117,7 @@ impl Arguments {
         faults.extend(self.conflicts(limits.as_ref(), pool.as_ref(), server.as_ref(), request_timeout));
         let limits = limits.zip(worker_threads).map(|(mut limits, threads)| {
             if self.find("DATABASE_SHARED").is_none() {
-                limits.shared = (2 * threads).min(MAX_SHARED);
+                limits.shared_connections = (2 * threads).min(MAX_SHARED);
             }
             limits
         });

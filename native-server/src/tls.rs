@@ -57,7 +57,7 @@ pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
         if let Some(io) = error.downcast_ref::<io::Error>() {
             return match io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(tls) => tls_reason(tls),
-                None => session_reason(io).map_or_else(|| io.kind().to_string(), str::to_owned),
+                None => io.kind().to_string(),
             };
         }
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
@@ -67,19 +67,6 @@ pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     }
     // a text of tokio-postgres's own, such as "server does not support TLS"
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
-}
-
-/// tokio-postgres found that the server is not what `target_session_attrs` asks for.
-fn session_reason(error: &io::Error) -> Option<&'static str> {
-    match error.get_ref()?.to_string().as_str() {
-        "database does not allow writes" => {
-            Some("it takes no writes, and target_session_attrs=read-write asks for a server that does")
-        }
-        "database is not read only" => {
-            Some("it takes writes, and target_session_attrs=read-only asks for a server that does not")
-        }
-        _ => None,
-    }
 }
 
 /// rustls names the host that was asked for, and those in the certificate.

@@ -30,9 +30,11 @@ pub fn connect(driver: impl Driver) -> Database {
 
 /// A database with settings of your own.
 pub fn connect_with(driver: impl Driver, settings: Settings) -> Database {
-    let settings = settings.rounded();
-    // where statements may not be pipelined there is nothing to share
-    let shared = Shared::new(if settings.pipelines() { settings.shared_connections } else { 0 });
+    let mut settings = settings.rounded();
+    if !settings.pipelines() {
+        settings.shared_connections = 0; // only statements that are pipelined can share a connection
+    }
+    let shared = Shared::new(settings.shared_connections);
     let port = Box::new(Erased(Arc::new(driver)));
     Database { scope: Scope::new(port, settings), shared: Arc::new(shared) }
 }

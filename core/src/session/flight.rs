@@ -135,7 +135,11 @@ impl Session {
         let keep = self.prepared().map(|prepared| Keep { prepared, around, pipelines: settings.pipelines() });
         let client = lease.client();
         let mut answers = Vec::with_capacity(lines.len());
-        let mut pipeline = Pipeline::new(encoded.iter().map(|encoded| perform(client, keep, encoded, want)));
+        let sent = encoded.iter().zip(lines).map(|(encoded, line)| {
+            let want = if line.role == Role::Statement { want } else { Want::One };
+            perform(client, keep, encoded, want)
+        });
+        let mut pipeline = Pipeline::new(sent);
         let receiving = async {
             for line in lines {
                 match self.scope.within(line.limit.deadline(settings), pipeline.next()).await {

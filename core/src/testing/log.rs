@@ -13,6 +13,9 @@ use super::block::Status;
 pub struct ConnectionLog {
     /// The texts of its statements, in the order of their arrival, those among them that were never answered.
     pub statements: Vec<String>,
+    /// What pgspan said by itself about how long statements may take, such as `SET LOCAL statement_timeout TO 30000`. The script is not
+    /// asked for these.
+    pub limits: Vec<String>,
     /// How many round trips these took: statements that were written without waiting for an answer are one flight.
     pub flights: usize,
     /// How many statements are not answered yet.
@@ -70,6 +73,14 @@ impl Log {
         self.lock().statements.push(text.to_owned());
         self.change(number, |log| {
             log.statements.push(text.to_owned());
+            log.flights += usize::from(flight);
+            log.unanswered += 1;
+        });
+    }
+
+    pub(super) fn limit(&self, number: usize, text: &str, flight: bool) {
+        self.change(number, |log| {
+            log.limits.push(text.to_owned());
             log.flights += usize::from(flight);
             log.unanswered += 1;
         });

@@ -16,7 +16,7 @@ type Scenario = Pin<Box<dyn Future<Output = pgspan::Result<()>>>>;
 
 fn bed(packet: Option<usize>, shared: usize) -> Bed {
     let mut settings = Settings::default();
-    settings.shared = shared;
+    settings.shared_connections = shared;
     let bed = Bed::with(settings, |statement| match statement.text() {
         "SELECT n" => Reply::columns(&[("n", Type::INT8)]).row(&[&1_i64]).row(&[&2_i64]).row(&[&3_i64]),
         "SELECT 1::int8" => Reply::value("one", 1_i64),

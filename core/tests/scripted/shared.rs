@@ -83,7 +83,7 @@ fn a_lost_connection_fails_what_was_in_flight_and_nothing_else() {
 #[test]
 fn a_connection_on_which_a_deadline_passed_gets_no_new_statement() {
     let mut settings = Settings::default();
-    settings.shared = 1;
+    settings.shared_connections = 1;
     let mut bed = Bed::with(settings, |statement| match statement.text() {
         "SELECT silent" => Reply::silence(),
         _ => Reply::ok(),
@@ -187,7 +187,7 @@ fn a_server_that_is_down_is_asked_once_at_a_time_and_every_caller_told() {
 #[test]
 fn without_shared_connections_a_statement_takes_one_of_its_own() {
     let mut settings = Settings::default();
-    settings.shared = 0;
+    settings.shared_connections = 0;
     let mut bed = Bed::with(settings, |_| Reply::ok());
     let db = bed.db.clone();
     bed.run(async {

@@ -189,10 +189,13 @@ fn a_server_that_does_not_greet_is_given_up() {
 #[test]
 fn a_login_that_is_refused_keeps_its_sqlstate() {
     let mut bed = silent_at("");
-    bed.driver.on_connect(|_| Reply::fatal("28P01").message("s3cr3t-CANARY"));
+    let sentence = "password authentication failed for user \"alice\"";
+    bed.driver.on_connect(move |_| Reply::fatal("28P01").message(sentence).detail("s3cr3t-CANARY"));
     let error = bed.run(bed.db.clone().session()).unwrap_err();
     assert_eq!((error.kind(), error.sqlstate().unwrap().code()), (Kind::Unavailable, "28P01"));
-    assert!(!format!("{error} {error:?}").contains("CANARY"));
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains(sentence) && !shown.contains("CANARY"), "{shown}");
+    assert!(!error.is_retryable(), "a password does not heal");
 }
 
 #[test]

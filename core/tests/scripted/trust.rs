@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join;
-use pgspan::driver::{Dialled, Executor};
+use pgspan::driver::{Executor, Link, Watch};
 use pgspan::testing::{ConnectionLog, Reply, ScriptedConnection, ScriptedDriver};
 use pgspan::{Database, Driver, Error, Result, Settings};
 
@@ -35,14 +35,18 @@ impl Driver for Host {
         self.driver.recycle(connection);
     }
 
-    async fn dial(&self) -> Result<Dialled> {
+    fn watch<'c>(&self, connection: &'c ScriptedConnection) -> &'c Watch {
+        self.driver.watch(connection)
+    }
+
+    async fn dial(&self) -> Result<Link> {
         if self.driver.connections().len() >= self.most {
             self.sleep(Duration::from_secs(10)).await;
             return Err(Error::unavailable("there are enough"));
         }
-        let mut dialled = self.driver.dial().await?;
-        (dialled.lifetime, dialled.check_after) = (self.lifetime, self.check_after);
-        Ok(dialled)
+        let mut link = self.driver.dial().await?;
+        (link.lifetime, link.check_after) = (self.lifetime, self.check_after);
+        Ok(link)
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -235,7 +239,7 @@ fn each_of_three_executors_has_one_of_four_connections_and_the_first_another() {
     let mut host = host(&bed);
     host.executors = 3;
     let mut settings = Settings::default();
-    settings.shared = 4;
+    settings.shared_connections = 4;
     let (db, here) = (pgspan::connect_with(host.clone(), settings), host.here.clone());
     bed.run(async {
         for number in 0..3 {

@@ -91,7 +91,7 @@ async fn an_atomic_batch_tries_again_by_itself_and_not_for_ever(via: Via) -> Res
     bed.run("ALTER SEQUENCE tries RESTART").await?;
     let error =
         session.batch([insert("c"), sql!("SELECT conflicts(99)")]).atomic().await.err().context("stored")?;
-    assert!(error.is_serialization_failure() && error.statement() == Some(1), "{error}");
+    assert!(error.is_serialization_failure() && error.statement_index() == Some(1), "{error}");
     let tries: i64 = bed.other.query_one("SELECT last_value FROM tries", &[]).await?.get(0);
     assert_eq!((tries, bed.students().await?.len()), (3, 2));
     // in a transaction it is part of it, and not tried again

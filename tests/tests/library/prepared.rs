@@ -15,7 +15,7 @@ async fn kept(session: &mut pgspan::Session) -> pgspan::Result<Vec<String>> {
 }
 
 async fn preparing(bed: &Bed) -> Result<Database> {
-    bed.db_with(|settings| (settings.prepare, settings.shared) = (true, 1)).await
+    bed.db_with(|settings| (settings.prepare, settings.shared_connections) = (true, 1)).await
 }
 
 #[tokio::test]

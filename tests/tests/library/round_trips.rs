@@ -22,7 +22,7 @@ ways! {
 /// A session whose connection is open, through a proxy that counts.
 async fn warm(via: Via) -> Result<(Bed, Proxy, Database, Session)> {
     let bed = Bed::with_students(via).await?;
-    let (db, proxy) = bed.behind_proxy(|settings| settings.shared = 1).await?;
+    let (db, proxy) = bed.behind_proxy(|settings| settings.shared_connections = 1).await?;
     let mut session = db.session().await?;
     pid(&mut session).await?;
     db.execute(sql!("")).await?;

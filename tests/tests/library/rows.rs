@@ -212,7 +212,7 @@ async fn a_batch_gives_each_statements_rows_and_says_which_failed(via: Via) -> R
         sql!("INSERT INTO numbers VALUES (3)"),
     ]);
     let error = error.await.err().context("1 is there twice")?;
-    assert_eq!((error.statement(), error.is_unique_violation()), (Some(1), true));
+    assert_eq!((error.statement_index(), error.is_unique_violation()), (Some(1), true));
     assert_eq!(session.fetch_all::<i64>(&all).await?, [1, 2, 3]);
 
     // all or nothing
@@ -220,7 +220,7 @@ async fn a_batch_gives_each_statements_rows_and_says_which_failed(via: Via) -> R
         .batch([sql!("INSERT INTO numbers VALUES (4)"), one, sql!("INSERT INTO numbers VALUES (5)")])
         .atomic();
     let error = error.await.err().context("1 is there twice")?;
-    assert_eq!(error.statement(), Some(1));
+    assert_eq!(error.statement_index(), Some(1));
     assert_eq!(session.fetch_all::<i64>(&all).await?, [1, 2, 3]);
     assert_eq!(session.batch(<[Sql<'_>; 0]>::default()).atomic().await?.len(), 0);
     Ok(())

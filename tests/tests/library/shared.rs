@@ -27,7 +27,7 @@ async fn pid(db: &Database) -> pgspan::Result<i32> {
 
 async fn many_statements_share_few_connections(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
-    let db = bed.db_with(|settings| settings.shared = 2).await?;
+    let db = bed.db_with(|settings| settings.shared_connections = 2).await?;
     let pids = join_all((0..200_i64).map(|n| {
         let db = db.clone();
         async move { db.fetch_one::<(i64, i32)>(sql!("SELECT {n}, pg_backend_pid()")).await }
@@ -47,7 +47,7 @@ async fn a_shared_connection_whose_backend_was_terminated_is_replaced_without_an
     via: Via,
 ) -> Result<()> {
     let bed = Bed::with_students(via).await?;
-    let db = bed.db_with(|settings| settings.shared = 1).await?;
+    let db = bed.db_with(|settings| settings.shared_connections = 1).await?;
     let before = pid(&db).await?;
     bed.terminate(before).await?;
     for name in ["a", "b"] {
@@ -60,7 +60,7 @@ async fn a_shared_connection_whose_backend_was_terminated_is_replaced_without_an
 
 async fn who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_none(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
-    let db = bed.db_with(|settings| settings.shared = 1).await?;
+    let db = bed.db_with(|settings| settings.shared_connections = 1).await?;
     let pid = pid(&db).await?;
     let (sleeping, killed) = tokio::join!(db.execute(sql!("SELECT pg_sleep(4)").reads_only()), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -74,7 +74,7 @@ async fn who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_n
 
 async fn a_slow_statement_does_not_hold_others_up(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
-    let db = bed.db_with(|settings| settings.shared = 2).await?;
+    let db = bed.db_with(|settings| settings.shared_connections = 2).await?;
     let slow = tokio::spawn({
         let db = db.clone();
         async move { db.execute(sql!("SELECT pg_sleep(2)")).await }
@@ -96,7 +96,7 @@ async fn a_slow_statement_does_not_hold_others_up(via: Via) -> Result<()> {
 
 async fn a_shared_statement_that_is_dropped_does_not_harm_its_neighbours(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
-    let db = bed.db_with(|settings| settings.shared = 1).await?;
+    let db = bed.db_with(|settings| settings.shared_connections = 1).await?;
     let before = pid(&db).await?;
     assert!(timeout(Duration::from_millis(50), db.execute(sql!("SELECT pg_sleep(0.3)"))).await.is_err());
     assert_eq!(pid(&db).await?, before);
@@ -121,7 +121,7 @@ async fn what_needs_a_session_is_refused_on_a_shared_connection(via: Via) -> Res
 }
 
 async fn an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour(via: Via) -> Result<()> {
-    let db = Bed::new(via).await?.db_with(|settings| settings.shared = 1).await?;
+    let db = Bed::new(via).await?.db_with(|settings| settings.shared_connections = 1).await?;
     let before = pid(&db).await?;
     let (good, bad) =
         tokio::join!(db.fetch_one::<i32>(sql!("SELECT 1")), db.fetch_one::<i32>(sql!("SELECT 1 / 0")));
@@ -132,7 +132,7 @@ async fn an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour(via:
 
 async fn without_shared_connections_a_statement_takes_one_of_the_pool(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
-    let db = bed.db_with(|settings| settings.shared = 0).await?;
+    let db = bed.db_with(|settings| settings.shared_connections = 0).await?;
     let shared = pid(&db).await?;
     assert_eq!(crate::support::next_pid(&db).await?, shared);
     Ok(())

@@ -444,7 +444,7 @@ async fn a_batch_in_a_transaction_is_part_of_it(via: Via) -> Result<()> {
     drop(tx);
     let mut tx = session.transaction();
     let error = tx.batch([insert("c"), insert("c"), insert("d")]).atomic().await.err().context("twice")?;
-    assert_eq!((error.statement(), error.is_unique_violation()), (Some(1), true));
+    assert_eq!((error.statement_index(), error.is_unique_violation()), (Some(1), true));
     assert_eq!(tx.commit().await.err().map(|error| error.kind()), Some(Kind::RolledBack));
     assert_eq!(bed.students().await?, NONE);
     Ok(())

@@ -42,7 +42,7 @@ impl Readiness {
         }
         // Where connections end with their request nobody waits for another's: in a Worker one request can't wake another.
         let turns = self.lock().turns.clone();
-        let turn = match db.settings().shared {
+        let turn = match db.settings().shared_connections {
             0 => None,
             _ => Some(db.with_deadline(BRIEFLY).until_deadline(turns.lock()).await),
         };
@@ -75,7 +75,7 @@ impl Readiness {
                 session.fetch_one(users::schema_exists()).await
             }
             // are all in use, or is the database away? The shared connections know. A login that was refused is no burst.
-            Err(error) if lately && error.sqlstate().is_none() && db.settings().shared > 0 => {
+            Err(error) if lately && error.sqlstate().is_none() && db.settings().shared_connections > 0 => {
                 let asked = db.fetch_one(users::schema_exists());
                 db.with_deadline(BRIEFLY).until_deadline(asked).await.flatten().map_err(|_| error)
             }

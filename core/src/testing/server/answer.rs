@@ -15,13 +15,18 @@ use crate::types::Oid;
 impl Server {
     pub(super) async fn statement(&mut self, bound: Bound) -> Result<(), Over> {
         let (text, types) = self.statements.get(&bound.statement).cloned().unwrap_or_default();
-        self.shared.log.statement(self.number, &text, mem::take(&mut self.flight));
+        let (flight, is_limit) = (mem::take(&mut self.flight), is_limit(&text));
+        match is_limit {
+            true => self.shared.log.limit(self.number, &text, flight),
+            false => self.shared.log.statement(self.number, &text, flight),
+        }
         let mut out = mem::take(&mut self.answer);
         if self.mute {
             return Ok(());
         }
         let mut reply = match self.block.refuses(&text) {
             Some(failure) => Reply::from(failure),
+            None if is_limit => Reply::ok(),
             None => self.shared.ask(&Statement {
                 text: &text,
                 connection: self.number,
@@ -142,6 +147,12 @@ impl Server {
         let used_up = self.left == Some(0);
         if cut || used_up && !self.stops { Err(Over) } else { Ok(()) }
     }
+}
+
+/// Whether pgspan says this by itself, ahead of a statement or behind one.
+fn is_limit(text: &str) -> bool {
+    let rest = text.strip_prefix("SET LOCAL ").or(text.strip_prefix("SET "));
+    rest.is_some_and(|rest| rest.starts_with("statement_timeout TO "))
 }
 
 impl From<Failure> for Reply {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::BoxFuture;
-use pgspan::driver::{Dialled, Driver, Notifications, drive};
+use pgspan::driver::{Driver, Link, Notifications, Watch, drive};
 use pgspan::{ConnectionUrl, Database, Error, Settings};
 use tests::Cluster;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -37,6 +37,7 @@ pub(super) struct Tokio {
 
 pub(super) struct Leased {
     client: Client,
+    watch: Watch,
     login: Login,
 }
 
@@ -54,12 +55,12 @@ impl Tokio {
             let stream = (self.open)().await.map_err(|error| Error::unavailable("").with_source(error))?;
             connect(stream, &self.url.configure(&Settings::default()), self.opening).await
         };
-        let Connected { client, connection, login } =
+        let Connected { client, connection, watch, login } =
             timeout(Duration::from_secs(5), opened).await.map_err(|_| Error::unavailable("too long"))??;
         let (task, notifications) = drive(connection);
         tokio::spawn(task);
         *self.last.lock().unwrap() = Some(login.clone());
-        Ok((Leased { client, login }, notifications))
+        Ok((Leased { client, watch, login }, notifications))
     }
 }
 
@@ -78,10 +79,14 @@ impl Driver for Tokio {
         connection.login.refusal()
     }
 
-    async fn dial(&self) -> pgspan::Result<Dialled> {
-        let (Leased { client, login }, notifications) = self.connect().await?;
+    fn watch<'c>(&self, connection: &'c Leased) -> &'c Watch {
+        &connection.watch
+    }
+
+    async fn dial(&self) -> pgspan::Result<Link> {
+        let (Leased { client, watch, login }, notifications) = self.connect().await?;
         login.settled().await?;
-        Ok(Dialled::new(client, notifications))
+        Ok(Link::new(client, watch, notifications))
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -109,7 +114,7 @@ impl Under {
         let driver =
             Tokio { url: url.parse()?, opening, open, started: Instant::now(), last: Arc::clone(&last) };
         let mut settings = Settings::default();
-        settings.shared = shared;
+        settings.shared_connections = shared;
         Ok(Under { db: pgspan::connect_with(driver, settings), last })
     }
 
