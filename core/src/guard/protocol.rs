@@ -174,9 +174,9 @@ impl Protocol {
     /// An error ends its request: what else was asked in it is not answered. One that nothing was asked for says why the
     /// server ends the connection.
     fn fail(&mut self) {
-        self.copy = Copy::No;
+        let copies = std::mem::replace(&mut self.copy, Copy::No) == Copy::In;
         self.parameters_told = false;
-        if self.steps.is_empty() {
+        if self.steps.is_empty() && !copies {
             return;
         }
         while !matches!(self.steps.front(), None | Some(Step::Sync | Step::Query)) {

@@ -69,14 +69,17 @@ impl Session {
         timeout: Option<Duration>,
         want: Want,
     ) -> Result<Vec<Outcome>> {
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
         self.before_flight(depth, statements).await?;
         let mut lines = self.opening_lines();
         self.plan(&mut lines, depth, statements, timeout);
         let answers = self.flight(&lines, want).await?;
         let alone = statements.len() == 1;
-        self.judge_statements(depth, &lines, answers).map_err(|(position, error)| match alone {
-            true => error,
-            false => error.at(position),
+        self.judge_statements(depth, &lines, answers).map_err(|(position, error)| match position {
+            Some(position) if !alone => error.at(position),
+            _ => error,
         })
     }
 
@@ -171,14 +174,15 @@ impl Session {
         encoded.collect::<Result<_>>().inspect_err(|_| self.account.fail(None))
     }
 
-    /// Enters the answers into the account; gives the outcomes, or the first cause of a failure with the statement's position.
+    /// Enters the answers into the account; gives the outcomes, or the first cause of a failure, with its position if it is one of
+    /// the statements.
     fn judge_statements(
         &mut self,
         depth: usize,
         lines: &[Line<'_>],
         answers: Vec<Answer>,
-    ) -> Result<Vec<Outcome>, (usize, Error)> {
-        let rest = self.judge_opening_lines(lines, answers).map_err(|error| (0, error))?;
+    ) -> Result<Vec<Outcome>, (Option<usize>, Error)> {
+        let rest = self.judge_opening_lines(lines, answers).map_err(|error| (None, error))?;
         let mut outcomes = Vec::new();
         let (mut position, mut failure, mut unanswered) = (0, None, None);
         for (line, answer) in rest {
@@ -209,8 +213,8 @@ impl Session {
             self.account.kept = self.account.wanted;
         }
         match (failure, unanswered) {
-            (Some(((position, stake, sql), error)), _) => Err((position, self.judge(error, stake, sql))),
-            (None, Some((position, stake))) => Err((position, Error::deadline(stake))),
+            (Some(((position, stake, sql), error)), _) => Err((Some(position), self.judge(error, stake, sql))),
+            (None, Some((position, stake))) => Err((Some(position), Error::deadline(stake))),
             (None, None) => Ok(outcomes),
         }
     }

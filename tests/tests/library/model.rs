@@ -108,7 +108,7 @@ impl Run<'_> {
                 let done = session.batch(numbers.iter().map(insert)).await;
                 let fresh: Vec<bool> = numbers.iter().map(|n| self.stored.insert(*n)).collect();
                 let failed = fresh.iter().position(|fresh| !fresh);
-                ensure!(done.as_ref().err().and_then(pgspan::Error::statement) == failed, "{done:?}");
+                ensure!(done.as_ref().err().and_then(pgspan::Error::statement_index) == failed, "{done:?}");
                 ensure!(done.is_ok() == failed.is_none(), "{done:?}");
             }
             Step::Atomic(numbers) => {

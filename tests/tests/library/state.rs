@@ -97,7 +97,7 @@ async fn what_no_statement_shows_is_said_by_hand(via: Via) -> Result<()> {
     let db = Bed::new(via).await?.db().await?;
     let mut session = db.session().await?;
     let before = pid(&mut session).await?;
-    session.execute(sql!("SELECT pg_advisory_lock(1)")).await?;
+    session.execute(sql!("SELECT count(*) FROM pg_class")).await?;
     session.taint();
     drop(session);
     assert_ne!(next_pid(&db).await?, before);
@@ -106,13 +106,16 @@ async fn what_no_statement_shows_is_said_by_hand(via: Via) -> Result<()> {
 
 async fn discard_all_cleans_what_no_statement_shows_and_keeps_the_connection(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
+    bed.run(
+        "CREATE FUNCTION leave() RETURNS void LANGUAGE plpgsql AS
+         $$ BEGIN PERFORM set_config('pgspan.left', 'dirty', false), pg_advisory_lock(7); END $$",
+    )
+    .await?;
     for (recycle, expected) in [(Recycle::Clean, "dirty"), (Recycle::DiscardAll, "")] {
         let db = bed.db_with(|settings| settings.recycle = recycle).await?;
         let mut session = db.session().await?;
         let before = pid(&mut session).await?;
-        session
-            .execute(sql!("SELECT set_config('pgspan.left', 'dirty', false), pg_advisory_lock(7)"))
-            .await?;
+        session.execute(sql!("SELECT leave()")).await?;
         drop(session);
         let mut next = db.session().await?;
         let left: Option<String> =
