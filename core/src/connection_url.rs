@@ -21,7 +21,10 @@ use crate::settings::Settings;
 /// Where the database is: a connection URL, taken apart and checked.
 ///
 /// `postgres://user:password@host:port/database?sslmode=verify-full`, as libpq has it (PostgreSQL documentation, 34.1.1).
-/// Its `Debug` shows neither user nor password. TLS is decided here and never by what the server offers:
+/// Every option of libpq is kept, or has no effect, or is refused by its name: [the table](crate::book::connect).
+///
+/// Percent-encode what is no letter or digit in the user and the password. A URL that can't be read for certain is refused.
+/// Neither its `Debug` nor an error shows user or password. TLS is decided here and never by what the server offers:
 ///
 /// | `sslmode` | |
 /// | --- | --- |

@@ -67,7 +67,6 @@ const OPTIONS: &[(&str, Rule)] = &[
     ("scram_client_key", Refused("set the password instead")),
     ("scram_server_key", Refused("set the password instead")),
     ("service", Refused("no service file is read; write its options in the URL")),
-    ("servicefile", Refused("no service file is read; write its options in the URL")),
     ("target_session_attrs", Kept),
     ("load_balance_hosts", Kept),
     ("oauth_issuer", Refused("OAuth is not spoken; set a password")),

@@ -84,7 +84,6 @@ fn every_option_of_libpq_is_kept_or_has_no_effect_or_is_refused_by_its_name() {
         "scram_client_key=CANARY",
         "scram_server_key=CANARY",
         "service=CANARY",
-        "servicefile=CANARY",
         "oauth_issuer=CANARY",
         "oauth_client_id=CANARY",
         "oauth_client_secret=CANARY",
