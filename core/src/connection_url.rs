@@ -1,19 +1,30 @@
 //! Where the database is: a connection URL, parsed once.
 
+mod encryption;
+mod hosts;
+mod options;
+mod parts;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use tokio_postgres::config::{ChannelBinding, Host, SslMode, SslNegotiation};
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 
+use self::encryption::Encryption;
+use self::options::Options;
 use crate::error::{Error, Kind, Result};
 use crate::settings::Settings;
 
 /// Where the database is: a connection URL, taken apart and checked.
 ///
 /// `postgres://user:password@host:port/database?sslmode=verify-full`, as libpq has it (PostgreSQL documentation, 34.1.1).
-/// Its `Debug` shows neither user nor password. TLS is decided here and never by what the server offers:
+/// Every option of libpq is kept, or has no effect, or is refused by its name: [the table](crate::book::connect).
+///
+/// Percent-encode what is no letter or digit in the user and the password. A URL that can't be read for certain is refused.
+/// Neither its `Debug` nor an error shows user or password. TLS is decided here and never by what the server offers:
 ///
 /// | `sslmode` | |
 /// | --- | --- |
@@ -30,11 +41,7 @@ use crate::settings::Settings;
 #[derive(Clone)]
 pub struct ConnectionUrl {
     postgres: tokio_postgres::Config,
-    tls: Tls,
-    root_cert: Option<String>,
-    channel_binding: ChannelBinding,
-    requires_scram: bool,
-    client_certificate: Option<ClientCertificate>,
+    encryption: Encryption,
     passfile: Option<String>,
 }
 
@@ -75,17 +82,17 @@ impl ConnectionUrl {
 
     /// How it is encrypted.
     pub fn tls(&self) -> Tls {
-        self.tls
+        self.encryption.tls
     }
 
     /// The file with the authorities to trust (`sslrootcert`), instead of the public ones.
     pub fn root_cert(&self) -> Option<&str> {
-        self.root_cert.as_deref()
+        self.encryption.root_cert.as_deref()
     }
 
     /// The files with the certificate to show to the server (`sslcert`) and with its key (`sslkey`).
     pub fn client_certificate(&self) -> Option<(&str, &str)> {
-        let files = self.client_certificate.as_ref()?;
+        let files = self.encryption.client_certificate.as_ref()?;
         Some((&files.certificate, &files.key))
     }
 
@@ -96,12 +103,12 @@ impl ConnectionUrl {
 
     /// Whether the login must be tied to the TLS connection (`channel_binding`).
     pub fn channel_binding(&self) -> ChannelBinding {
-        self.channel_binding
+        self.encryption.channel_binding
     }
 
     /// Whether a server that asks for anything but SCRAM is to be refused (`require_auth=scram-sha-256`).
     pub fn requires_scram(&self) -> bool {
-        self.requires_scram
+        self.encryption.requires_scram
     }
 
     /// The configuration of a connection with these settings: limits as start-up options where there is no pooler, and
@@ -134,245 +141,90 @@ impl FromStr for ConnectionUrl {
     }
 }
 
-fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
-    let fault = |text: &str| Error::new(Kind::Config, format!("DATABASE_URL: {text}"));
-    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
-        return Err(fault("must be a URL such as postgres://user:password@host:5432/database"));
-    }
-    let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut rest = Vec::new();
-    let (mut sslmode, mut root_cert, mut channel_binding, mut require_auth) = (None, None, None, None);
-    let (mut certificate, mut key_file, mut passfile, mut user_timeout) = (None, None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = || percent_decode_str(value).decode_utf8().map(String::from);
-        let ours = match key {
-            "sslmode" => &mut sslmode,
-            "sslrootcert" => &mut root_cert,
-            "sslcert" => &mut certificate,
-            "sslkey" => &mut key_file,
-            "channel_binding" => &mut channel_binding,
-            "require_auth" => &mut require_auth,
-            "passfile" => &mut passfile,
-            "tcp_user_timeout" => &mut user_timeout,
-            _ => {
-                rest.push(pair);
-                continue;
-            }
-        };
-        *ours = Some(value().map_err(|_| fault("is not percent-encoded UTF-8"))?);
-    }
-    let plain = if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-    let mut postgres = tokio_postgres::Config::from_str(&plain).map_err(|error| {
-        // the parser names the key it does not know, and never a value
-        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-        let cause = if cause.contains("unknown option") { cause } else { String::new() };
-        fault(&format!("can't be parsed{cause}"))
-    })?;
-    if postgres.get_hosts().is_empty() {
-        return Err(fault("has no host"));
-    }
-    if postgres.get_user().is_none() {
-        return Err(fault("has no user"));
-    }
-    // an address goes before the host's name (`hostaddr`), so it decides where the bytes go
-    let near = |address: &std::net::IpAddr| address.is_loopback();
-    let local =
-        private || postgres.get_hosts().iter().all(is_local) && postgres.get_hostaddrs().iter().all(near);
-    let tls = match sslmode.as_deref() {
-        None if local => Tls::Disable,
-        None | Some("require" | "verify-full") => Tls::VerifyFull,
-        Some("verify-ca") => Tls::VerifyCa,
-        Some("disable") if local => Tls::Disable,
-        Some("disable") => {
-            return Err(fault(
-                "sslmode=disable would send everything in plain text over the network: use verify-full",
-            ));
-        }
-        Some("prefer" | "allow") => {
-            return Err(fault(
-                "sslmode=prefer and sslmode=allow fall back to plain text without a word: use verify-full, or disable on loopback",
-            ));
-        }
-        Some(_) => return Err(fault("sslmode must be disable, require, verify-ca or verify-full")),
-    };
-    let channel_binding = match channel_binding.as_deref() {
-        None | Some("prefer") => ChannelBinding::Prefer,
-        Some("disable") => ChannelBinding::Disable,
-        Some("require") if tls == Tls::Disable => {
-            return Err(fault("channel_binding=require needs TLS: set sslmode=verify-full"));
-        }
-        Some("require") => ChannelBinding::Require,
-        Some(_) => return Err(fault("channel_binding must be disable, prefer or require")),
-    };
-    if root_cert.is_some() && tls == Tls::Disable {
-        return Err(fault("sslrootcert has no meaning with sslmode=disable"));
-    }
-    let client_certificate = match (certificate, key_file) {
-        (None, None) => None,
-        (Some(_), Some(_)) if tls == Tls::Disable => {
-            return Err(fault("sslcert has no meaning with sslmode=disable"));
-        }
-        (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
-        _ => return Err(fault("sslcert and sslkey need each other")),
-    };
-    let requires_scram = match require_auth.as_deref() {
-        None => false,
-        Some("scram-sha-256") => true,
-        Some(_) => return Err(fault("require_auth must be scram-sha-256, or left out")),
-    };
-    if let Some(millis) = user_timeout {
-        // as libpq has it; tokio-postgres reads seconds
-        let fault = |_| fault("tcp_user_timeout must be a number of milliseconds");
-        match millis.parse::<u32>().map_err(fault)? {
-            0 => {}
-            millis => {
-                postgres.tcp_user_timeout(Duration::from_millis(millis.into()));
-            }
-        }
-    }
-    if tls == Tls::Disable && postgres.get_ssl_negotiation() == SslNegotiation::Direct {
-        return Err(fault("sslnegotiation=direct needs TLS: set sslmode=verify-full"));
-    }
-    // here, so that no use of it can fall back to plain text: tokio-postgres's own default does
-    postgres.ssl_mode(match tls {
-        Tls::Disable => SslMode::Disable,
-        _ => SslMode::Require,
-    });
-    postgres.channel_binding(channel_binding);
-    Ok(ConnectionUrl {
-        postgres,
-        tls,
-        root_cert,
-        channel_binding,
-        requires_scram,
-        client_certificate,
-        passfile,
-    })
-}
-
-fn is_local(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => {
-            let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-            name == "localhost" || address.is_ok_and(|address| address.is_loopback())
-        }
-        #[allow(unreachable_patterns, reason = "tokio-postgres has unix sockets on unix alone")]
-        _ => true,
-    }
-}
-
 impl fmt::Debug for ConnectionUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionUrl")
             .field("hosts", &self.postgres.get_hosts())
             .field("ports", &self.postgres.get_ports())
             .field("database", &self.postgres.get_dbname())
-            .field("tls", &self.tls)
+            .field("tls", &self.encryption.tls)
             .finish_non_exhaustive()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::Pooler;
+fn parse(url: &str, private: bool) -> Result<ConnectionUrl> {
+    let options = Options::of(url)?;
+    let mut postgres = tokio_postgres::Config::new();
+    hosts::set_hosts(&mut postgres, &options)?;
+    set_session(&mut postgres, &options)?;
+    set_choice(&mut postgres, &options)?;
+    set_waiting(&mut postgres, &options)?;
+    let encryption = Encryption::of(&options, private || hosts::is_local(&postgres))?;
+    // here, so that no use of it can fall back to plain text: tokio-postgres's own default does
+    postgres.ssl_mode(match encryption.tls {
+        Tls::Disable => SslMode::Disable,
+        _ => SslMode::Require,
+    });
+    postgres.ssl_negotiation(encryption.negotiation);
+    postgres.channel_binding(encryption.channel_binding);
+    let passfile = options.value("passfile").map(str::to_owned);
+    Ok(ConnectionUrl { postgres, encryption, passfile })
+}
 
-    fn parse(url: &str) -> Result<ConnectionUrl> {
-        url.parse()
-    }
+/// What the server is told when a session begins.
+fn set_session(config: &mut tokio_postgres::Config, options: &Options) -> Result<()> {
+    config.user(options.value("user").ok_or_else(|| fault("has no user"))?);
+    options.value("password").map(|password| config.password(password));
+    options.value("dbname").map(|name| config.dbname(name));
+    options.value("options").map(|options| config.options(options));
+    let application = options.value("application_name").or(options.value("fallback_application_name"));
+    application.map(|name| config.application_name(name));
+    Ok(())
+}
 
-    #[test]
-    fn tls_is_decided_by_configuration() {
-        for (url, tls) in [
-            ("postgres://u@127.0.0.1/d", Tls::Disable),
-            ("postgres://u@[::1]:5432/d", Tls::Disable),
-            ("postgres://u@localhost/d?sslmode=verify-full", Tls::VerifyFull),
-            ("postgresql://u:p@db.example.com/d", Tls::VerifyFull),
-            ("postgres://u@db.example.com/d?sslmode=require", Tls::VerifyFull),
-            ("postgres://u@db.example.com/d?sslmode=verify-ca&sslrootcert=%2Fca.pem", Tls::VerifyCa),
-            ("postgres://u@%2Frun%2Fpostgresql/d", Tls::Disable),
-        ] {
-            let parsed = parse(url).unwrap();
-            assert_eq!(parsed.tls(), tls, "{url}");
-            let mode = if tls == Tls::Disable { SslMode::Disable } else { SslMode::Require };
-            assert_eq!(parsed.postgres().get_ssl_mode(), mode, "{url}");
-        }
+/// Which of several hosts is wanted.
+fn set_choice(config: &mut tokio_postgres::Config, options: &Options) -> Result<()> {
+    if let Some("primary" | "standby" | "prefer-standby") = options.value("target_session_attrs") {
+        return Err(fault(
+            "target_session_attrs must be any, read-write or read-only; primary, standby and prefer-standby are not supported",
+        ));
     }
+    let attributes = [
+        ("any", TargetSessionAttrs::Any),
+        ("read-write", TargetSessionAttrs::ReadWrite),
+        ("read-only", TargetSessionAttrs::ReadOnly),
+    ];
+    options.one_of("target_session_attrs", &attributes)?.map(|wanted| config.target_session_attrs(wanted));
+    let orders = [("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
+    options.one_of("load_balance_hosts", &orders)?.map(|order| config.load_balance_hosts(order));
+    Ok(())
+}
 
-    #[test]
-    fn what_would_be_unsafe_or_makes_no_sense_is_refused_with_advice_and_without_the_secret() {
-        for (url, advice) in [
-            ("postgres://u:CANARY@db.example.com/d?sslmode=prefer", "verify-full"),
-            ("postgres://u:CANARY@db.example.com/d?sslmode=allow", "verify-full"),
-            ("postgres://u:CANARY@db.example.com/d?sslmode=disable", "verify-full"),
-            ("postgres://u:CANARY@db.example.com/d?sslmode=maybe", "must be"),
-            ("postgres://u:CANARY@127.0.0.1/d?channel_binding=require", "needs TLS"),
-            ("postgres://u:CANARY@127.0.0.1/d?sslnegotiation=direct", "needs TLS"),
-            ("postgres://u:CANARY@127.0.0.1/d?tcp_user_timeout=2s", "milliseconds"),
-            ("postgres://u:CANARY@127.0.0.1/d?sslrootcert=a", "no meaning"),
-            ("postgres://u:CANARY@127.0.0.1/d?sslcert=a&sslkey=b", "no meaning"),
-            ("postgres://u:CANARY@db.example.com/d?sslcert=a", "need each other"),
-            ("postgres://u:CANARY@localhost/d?hostaddr=203.0.113.5&sslmode=disable", "verify-full"),
-            ("postgres://u:CANARY@127.0.0.1,db.example.com/d?sslmode=disable", "verify-full"),
-            ("postgres://u:CANARY@127.0.0.1/d?require_auth=md5", "scram-sha-256"),
-            ("postgres://u:CANARY@127.0.0.1/d?nonsense=CANARY", "unknown option"),
-            ("postgres://u:CANARY@127.0.0.1:port/d", "can't be parsed"),
-            ("postgres://:CANARY@/d", "no "),
-            ("mysql://u:CANARY@127.0.0.1/d", "must be a URL"),
-            ("host=127.0.0.1 password=CANARY", "must be a URL"),
-        ] {
-            let error = parse(url).unwrap_err();
-            let text = format!("{error} {error:?}");
-            assert!(text.contains(advice) && !text.contains("CANARY"), "{url}: {text}");
-            assert_eq!(error.kind(), Kind::Config);
-        }
+/// How long to wait for a connection, and how to notice that it is gone.
+fn set_waiting(config: &mut tokio_postgres::Config, options: &Options) -> Result<()> {
+    let seconds = |name| {
+        let number = options.number(name, "seconds")?;
+        Ok(number.map(|seconds| Duration::from_secs(seconds.into())))
+    };
+    seconds("connect_timeout")?.map(|limit| config.connect_timeout(limit));
+    // tokio-postgres's own parser reads seconds here
+    let unacknowledged = options.number("tcp_user_timeout", "milliseconds")?;
+    unacknowledged.map(|limit| config.tcp_user_timeout(Duration::from_millis(limit.into())));
+    options.one_of("keepalives", &[("0", false), ("1", true)])?.map(|on| config.keepalives(on));
+    let (idle, interval) = (seconds("keepalives_idle")?, seconds("keepalives_interval")?);
+    let count = options.number("keepalives_count", "probes")?;
+    #[cfg(not(target_arch = "wasm32"))]
+    {
+        idle.map(|idle| config.keepalives_idle(idle));
+        interval.map(|interval| config.keepalives_interval(interval));
+        count.map(|count| config.keepalives_retries(count));
     }
+    #[cfg(target_arch = "wasm32")]
+    let _ = (idle, interval, count); // a Worker's sockets have no such options
+    Ok(())
+}
 
-    #[test]
-    fn a_url_is_shown_without_user_and_password() {
-        let shown = format!("{:?}", parse("postgres://alice:CANARY@127.0.0.1:5433/d").unwrap());
-        assert!(shown.contains("5433") && !shown.contains("alice") && !shown.contains("CANARY"), "{shown}");
-    }
-
-    #[test]
-    fn several_hosts_and_a_client_certificate_are_let_through() {
-        let url = "postgres://u@a:1,b:2/d?target_session_attrs=read-write&sslcert=%2Fc.pem&sslkey=%2Fk.pem";
-        let url = parse(url).unwrap();
-        assert_eq!((url.postgres().get_hosts().len(), url.postgres().get_ports()), (2, &[1, 2][..]));
-        let wanted = url.postgres().get_target_session_attrs();
-        assert_eq!(wanted, tokio_postgres::config::TargetSessionAttrs::ReadWrite);
-        assert_eq!(url.client_certificate(), Some(("/c.pem", "/k.pem")));
-    }
-
-    #[test]
-    fn the_time_until_a_peer_must_have_acknowledged_is_in_milliseconds_as_libpq_has_it() {
-        let timeout = |url: &str| parse(url).unwrap().postgres().get_tcp_user_timeout().copied();
-        let expected = Some(Duration::from_millis(2500));
-        assert_eq!(timeout("postgres://u@127.0.0.1/d?tcp_user_timeout=2500"), expected);
-        assert_eq!(timeout("postgres://u@127.0.0.1/d?tcp_user_timeout=0"), None);
-    }
-
-    #[test]
-    fn a_password_file_can_be_named() {
-        let url = parse("postgres://u@127.0.0.1/d?passfile=%2Fsecrets%2Fpgpass").unwrap();
-        assert_eq!(url.passfile(), Some("/secrets/pgpass"));
-    }
-
-    #[test]
-    fn scram_can_be_required() {
-        assert!(parse("postgres://u@127.0.0.1/d?require_auth=scram-sha-256").unwrap().requires_scram());
-        assert!(!parse("postgres://u@127.0.0.1/d").unwrap().requires_scram());
-    }
-
-    #[test]
-    fn limits_travel_as_start_up_options_but_not_through_a_pooler() {
-        let url = parse("postgres://u@127.0.0.1/d?options=-c%20statement_timeout%3D1").unwrap();
-        let options = url.configure(&Settings::default()).get_options().unwrap().to_owned();
-        assert!(options.starts_with("-c statement_timeout=5000 -c lock_timeout=2000"), "{options}");
-        assert!(options.ends_with("-c statement_timeout=1"), "{options}");
-        let pooled = Settings { pooler: Some(Pooler::Transaction), ..Settings::default() };
-        assert_eq!(pooled.startup_options(), None);
-        assert_eq!(pooled.transaction_limits().len(), 3);
-    }
+/// The text never holds a value of the URL.
+fn fault(text: impl fmt::Display) -> Error {
+    Error::new(Kind::Config, format!("DATABASE_URL: {text}"))
 }

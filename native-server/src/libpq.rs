@@ -29,6 +29,8 @@ pub fn complete(url: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> R
         let text = format!("{}: what it asks for can't be kept here: unset it", not_kept.join(", "));
         return Err(Error::new(Kind::Config, text));
     }
+    // as `ConnectionUrl` does: what is added must not come after the line end of a secret's file
+    let url = url.map(|url| url.trim_matches(|character: char| character.is_ascii_whitespace()));
     let mut parts = match (url, variable("PGHOST")) {
         (None, None) => return Ok(None),
         (None, Some(_)) => Parts::of("postgresql://"),
@@ -118,7 +120,9 @@ impl Parts {
     fn have(&self, key: &str) -> bool {
         let (login, hosts, database, query) = self.split();
         let login = login.map(|login| login.split_once(':').unwrap_or((login, "")));
-        let mut keys = query.split('&').filter_map(|pair| pair.split('=').next());
+        let set =
+            query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.is_empty());
+        let mut keys = set.map(|(key, _)| key);
         match key {
             "host" if !hosts.is_empty() => true,
             "host" => keys.any(|found| found == "host" || found == "hostaddr"),
@@ -196,6 +200,46 @@ mod tests {
         let url: ConnectionUrl =
             completed(Some("postgres://bob@[::1],127.0.0.1:7/d"), &all).unwrap().unwrap().parse().unwrap();
         assert_eq!((url.postgres().get_ports(), url.postgres().get_user()), (&[6432, 7][..], Some("bob")));
+    }
+
+    #[test]
+    fn a_variable_is_added_to_a_url_that_ends_with_a_line_and_where_an_option_is_empty() {
+        let variables = [("PGPASSWORD", "s"), ("PGUSER", "alice"), ("PGPORT", "7"), ("PGAPPNAME", "till")];
+        for url in [
+            "postgres://127.0.0.1/d\n",
+            "\r\n postgres://127.0.0.1/d?sslmode=disable\n",
+            "postgres://127.0.0.1/d?user=&application_name=&password=",
+        ] {
+            let completed: ConnectionUrl =
+                completed(Some(url), &variables).unwrap().unwrap().parse().unwrap();
+            let config = completed.postgres();
+            assert_eq!(
+                (config.get_user(), config.get_password()),
+                (Some("alice"), Some(&b"s"[..])),
+                "{url:?}"
+            );
+            assert_eq!(
+                (config.get_dbname(), config.get_application_name()),
+                (Some("d"), Some("till")),
+                "{url:?}"
+            );
+            assert_eq!(config.get_ports(), [7], "{url:?}");
+        }
+    }
+
+    #[test]
+    fn no_variable_makes_a_url_whose_password_is_not_encoded_readable() {
+        let variables = [("PGUSER", "alice"), ("PGPORT", "7"), ("PGPASSWORD", "s"), ("PGHOST", "h")];
+        for url in [
+            "postgres://alice:pa@CANARY@127.0.0.1/d",
+            "postgres://alice:12/CANARY@127.0.0.1/d",
+            "postgres://alice:12?CANARY@127.0.0.1/d",
+            "postgres://alice:CANARY#x/y@127.0.0.1/d",
+            "postgres://alice:CANARY x@127.0.0.1/d",
+        ] {
+            let text = completed(Some(url), &variables).unwrap_err().to_string();
+            assert!(text.contains("percent-encode") && !text.contains("CANARY"), "{url}: {text}");
+        }
     }
 
     #[test]
