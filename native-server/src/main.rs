@@ -108,7 +108,7 @@ async fn serve_until_told(
     signals::reload_at_hangup(logs.refilter(), settings.log_filter_file).map_err(signals)?;
     let shutdown = signals::stop().map_err(signals)?;
     let mut options = settings.server;
-    let others = settings.pool.size + settings.limits.shared + OTHER_FILES;
+    let others = settings.pool.size + settings.limits.shared_connections + OTHER_FILES;
     options.max_connections = system::fit(options.max_connections, others);
     let driver = Driver::new(&settings.database, &settings.limits, settings.pool).map_err(bad)?;
     let db = pgspan::connect_with(driver.clone(), settings.limits);
