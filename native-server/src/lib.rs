@@ -91,6 +91,8 @@ pub mod metrics;
 pub mod migrate;
 mod numbers;
 mod opener;
+#[cfg(feature = "serve")]
+pub mod operations;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 mod passfile;
@@ -101,8 +103,10 @@ mod random;
 pub mod serve;
 #[cfg(feature = "serve")]
 pub mod settings;
+#[cfg(feature = "serve")]
+pub mod signals;
 mod statistics;
-mod system;
+pub mod system;
 mod tls;
 #[cfg(feature = "serve")]
 pub mod workers;

@@ -4,13 +4,21 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as lines, reload};
+
+use repeats::Repeats;
+
+mod repeats;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +32,7 @@ pub enum Format {
 }
 
 /// What is logged, as in `info,pgspan=debug`: a level, or levels by module (the form of `RUST_LOG`).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Filter(EnvFilter);
 
 impl Filter {
@@ -57,25 +65,89 @@ impl std::error::Error for NotAFilter {}
 /// Sends what tracing and the `log` crate say to standard error, from now on and for the whole process. A panic is one
 /// line that says where and not what, since the message may hold a value.
 ///
+/// Nobody waits for standard error: a thread of its own writes to it, and when some thousand lines wait for that, further ones are
+/// dropped and counted. A warning or an error that comes again within a second is not shown again; a line each second tells how
+/// often it came.
+///
 /// tokio-postgres logs values of parameters at DEBUG, and notices, which quote values, at INFO; OpenTelemetry's crates what a
 /// collector answers at DEBUG. They are heard from WARN on.
 ///
-/// What it gives changes the filter later.
-///
 /// # Errors
 ///
-/// If the process sends its logs elsewhere already.
-pub fn init(format: Format, filter: Filter) -> Result<Refilter, impl std::error::Error> {
-    let (subscriber, refilter) = subscriber(format, filter, io::stderr);
-    let installed = subscriber.try_init();
-    if installed.is_ok() {
-        std::panic::set_hook(Box::new(|panic| {
-            let place = panic.location().map(ToString::to_string);
-            tracing::error!(place, "a panic");
-        }));
-    }
-    installed.map(|()| refilter)
+/// If the process sends its logs elsewhere already, or can't start a thread.
+pub fn init(format: Format, filter: Filter) -> Result<Logs, Box<dyn std::error::Error>> {
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING_LINES);
+    let (writer, guard) = writer.thread_name("log").finish(io::stderr());
+    let (dropped, repeats) = (writer.error_counter(), Repeats::default());
+    let (subscriber, filter) = subscriber(format, filter, writer, repeats.clone());
+    subscriber.try_init()?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a panic");
+    }));
+    let _ = DROPPED.set(dropped);
+    let ticking = repeats.clone();
+    thread::Builder::new().name("log-repeats".to_owned()).spawn(move || {
+        let mut told = 0;
+        loop {
+            thread::sleep(SECOND);
+            ticking.tell(SECOND);
+            let lines = dropped_lines();
+            if lines > told {
+                tracing::warn!(
+                    lines = lines - told,
+                    "log lines were dropped, since nobody took them in time"
+                );
+                told = lines;
+            }
+        }
+    })?;
+    Ok(Logs { filter, repeats, guard })
 }
+
+/// About a megabyte.
+const WAITING_LINES: usize = 4096;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How many lines were dropped so far, since nobody took them from standard error in time.
+pub fn dropped_lines() -> u64 {
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    u64::try_from(dropped).unwrap_or(u64::MAX)
+}
+
+/// The process's logs.
+#[derive(Debug)]
+pub struct Logs {
+    filter: reload::Handle<EnvFilter, Registry>,
+    repeats: Repeats,
+    guard: WorkerGuard,
+}
+
+impl Logs {
+    /// What changes the filter later.
+    pub fn refilter(&self) -> Refilter {
+        Refilter(self.filter.clone())
+    }
+
+    /// Writes what waits to be written, for a second at most. What is logged afterwards may be lost.
+    pub fn finish(self) {
+        self.repeats.tell(Duration::ZERO);
+        at_most_a_second(move || drop(self.guard));
+    }
+}
+
+/// Does something that may wait for standard output or error to be read, and waits for it no longer than a second.
+pub fn at_most_a_second(something: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        something();
+        let _ = done.send(());
+    });
+    let _ = ended.recv_timeout(SECOND);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Changes what is logged while the program runs.
 #[derive(Debug, Clone)]
@@ -92,7 +164,8 @@ fn subscriber<W>(
     format: Format,
     Filter(filter): Filter,
     writer: W,
-) -> (impl Subscriber + Send + Sync, Refilter)
+    repeats: Repeats,
+) -> (impl Subscriber + Send + Sync, reload::Handle<EnvFilter, Registry>)
 where
     W: for<'w> lines::MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -102,8 +175,8 @@ where
         Format::Json => form.json().flatten_event(true).boxed(),
     };
     let (filter, handle) = reload::Layer::new(filter);
-    let subscriber = tracing_subscriber::registry().with(filter).with(filter_fn(holds_no_value)).with(form);
-    (subscriber, Refilter(handle))
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(holds_no_value));
+    (registry.with(repeats).with(form), handle)
 }
 
 fn holds_no_value(metadata: &Metadata<'_>) -> bool {
@@ -138,8 +211,10 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let filter = "trace,tokio_postgres=trace,tokio_postgres::query=trace".parse().unwrap();
-        let (subscriber, refilter) =
-            subscriber(Format::Json, "error".parse().unwrap(), move || writer.clone());
+        let errors = "error".parse().unwrap();
+        let (subscriber, handle) =
+            subscriber(Format::Json, errors, move || writer.clone(), Repeats::default());
+        let refilter = Refilter(handle);
         subscriber.init();
         tracing::info!("too early");
         refilter.set(filter);

@@ -1,6 +1,6 @@
 //! The program: `pgspan-server serve`, `check` and `migrate`.
 
-use std::path::PathBuf;
+use std::io;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -8,20 +8,18 @@ use std::time::Instant;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use mimalloc::MiMalloc;
-use pgspan::{Error, Kind};
+use pgspan::{Database, Error, Kind, sql};
 use pgspan_app::{Options, Writes};
 use pgspan_server::check::{self, Finding};
-use pgspan_server::logs::{Filter, Refilter};
+use pgspan_server::logs::Logs;
 use pgspan_server::metrics::Metrics;
 #[cfg(feature = "otlp")]
 use pgspan_server::otlp::Traces;
 use pgspan_server::serve::Listener;
 use pgspan_server::settings::{Arguments, Cli, Command, Settings};
 use pgspan_server::workers::Workers;
-use pgspan_server::{Driver, logs, migrate, serve};
+use pgspan_server::{Driver, logs, migrate, operations, serve, signals, system};
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A request allocates some fifty times, which costs half of what it does with the system's.
 #[global_allocator]
@@ -42,7 +40,7 @@ fn main() -> ExitCode {
             Ok((settings, writes)) => {
                 run(settings.worker_threads, |workers| run_server(&arguments, settings, writes, workers))
             }
-            Err(faults) => fail(BAD_SETTINGS, &faults),
+            Err(faults) => fail(code_of(&faults), &faults),
         },
         Command::Check(arguments) => run(1, |_| check_all(&arguments)),
         Command::Generate { what } => match what.write(&mut std::io::stdout()) {
@@ -52,7 +50,7 @@ fn main() -> ExitCode {
         Command::Migrate { database, status } => match database.url() {
             Ok(url) if status => run(1, |_| show_status(&url)),
             Ok(url) => run(1, |_| run_migrations(&url)),
-            Err(fault) => fail(BAD_SETTINGS, &[fault]),
+            Err(fault) => fail(code_of(std::slice::from_ref(&fault)), &[fault]),
         },
         _ => fail(FAILED, &["this command is not known"]),
     }
@@ -69,58 +67,74 @@ fn run<P: Future<Output = ExitCode>>(threads: usize, program: impl FnOnce(Worker
 }
 
 async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes, workers: Workers) -> ExitCode {
-    let refilter = match logs::init(settings.log_format, settings.log_filter) {
-        Ok(refilter) => refilter,
+    let (format, filter) = (settings.log_format, settings.log_filter.clone());
+    let logs = match logs::init(format, filter) {
+        Ok(logs) => logs,
         Err(error) => return fail(FAILED, &[error]),
     };
-    let listener = match Listener::passed() {
-        Ok(Some(listener)) => Ok(listener),
-        Ok(None) => settings.listen.listen().await,
-        Err(error) => {
-            return fail(BAD_SETTINGS, &[format!("the socket that was passed can't be used: {error}")]);
+    let code = match serve_until_told(arguments, settings, writes, workers, &logs).await {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
         }
+        Err((code, reason)) => fail(code, &[reason]),
     };
-    if let Err(error) = reload_at_hangup(refilter, settings.log_filter_file) {
-        return fail(FAILED, &[format!("signals can't be handled: {error}")]);
+    logs.finish();
+    code
+}
+
+async fn serve_until_told(
+    arguments: &Arguments,
+    settings: Settings,
+    writes: Writes,
+    workers: Workers,
+    logs: &Logs,
+) -> Result<(), (u8, String)> {
+    let signals = |error: io::Error| (FAILED, format!("signals can't be handled: {error}"));
+    let bad = |fault: Error| (code_of(std::slice::from_ref(&fault)), fault.to_string());
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
     }
-    let (shutdown, listener) = match (on_signal(), listener) {
-        (Ok(shutdown), Ok(listener)) => (shutdown, listener),
-        (Err(error), _) => return fail(FAILED, &[format!("signals can't be handled: {error}")]),
-        (_, Err(error)) => {
-            return fail(
-                BAD_SETTINGS,
-                &[format!("LISTEN_ADDR: {} can't be listened on: {error}", settings.listen)],
-            );
+    let listener = match Listener::passed() {
+        Ok(Some(listener)) => listener,
+        Ok(None) => settings.listen.listen().await.map_err(|error| {
+            let text = format!("LISTEN_ADDR: {} can't be listened on: {error}", settings.listen);
+            (code_of_address(&error), text)
+        })?,
+        Err(error) => {
+            return Err((BAD_SETTINGS, format!("the socket that was passed can't be used: {error}")));
         }
     };
-    let driver = match Driver::new(&settings.database, &settings.limits, settings.pool) {
-        Ok(driver) => driver,
-        Err(fault) => return fail(BAD_SETTINGS, &[fault]),
-    };
+    signals::reload_at_hangup(logs.refilter(), settings.log_filter_file).map_err(signals)?;
+    let shutdown = signals::stop().map_err(signals)?;
+    let mut options = settings.server;
+    let others = settings.pool.size + settings.limits.shared_connections + OTHER_FILES;
+    options.max_connections = system::fit(options.max_connections, others);
+    let driver = Driver::new(&settings.database, &settings.limits, settings.pool).map_err(bad)?;
     let db = pgspan::connect_with(driver.clone(), settings.limits);
     let router =
         pgspan_app::router(db.clone(), Options { writes, request_timeout: settings.request_timeout });
     #[cfg(feature = "otlp")]
-    let (router, traces) = match settings.traces.as_ref().map(Traces::new).transpose() {
-        Ok(Some(traces)) => (traces.watch(router), Some(traces)),
-        Ok(None) => (router, None),
-        Err(fault) => return fail(BAD_SETTINGS, &[fault]),
+    let (router, traces) = match settings.traces.as_ref().map(Traces::new).transpose().map_err(bad)? {
+        Some(traces) => (traces.watch(router), Some(traces)),
+        None => (router, None),
     };
-    let mut options = settings.server;
     options.workers = Some(workers.clone()); // ours ends with this function, after the connections they drive
     if let Some(address) = settings.metrics {
         let metrics = Metrics::new(&db, &driver);
-        match TcpListener::bind(address).await {
-            Ok(listener) => serve_metrics(listener, &metrics),
+        let listening = std::net::TcpListener::bind(address);
+        match listening.and_then(|listener| operations::watch(listener, &router, &metrics, &options)) {
+            Ok(()) => tracing::info!(%address, "probes and metrics are answered"),
             Err(error) if arguments.find("METRICS_ADDR").is_some() => {
                 let text = format!("METRICS_ADDR: {address} can't be listened on: {error}");
-                return fail(BAD_SETTINGS, &[text]);
+                return Err((code_of_address(&error), text));
             }
             Err(error) => tracing::warn!(%address, %error, "no metrics are served: set METRICS_ADDR"),
         }
         options.metrics = Some(metrics);
     }
-    tracing::info!(address = %settings.listen, "listening");
+    tracing::info!(address = %listener, "listening");
+    tokio::spawn(tell_of_database(db.clone()));
     tell_systemd(NotifyState::Ready);
     let told = OnceLock::new();
     let shutdown = async {
@@ -138,33 +152,21 @@ async fn run_server(arguments: &Arguments, settings: Settings, writes: Writes, w
         let spent = told.get().map_or(limit, Instant::elapsed);
         traces.finish(limit.saturating_sub(spent)).await;
     }
-    match served {
-        Ok(()) => {
-            tracing::info!("stopped");
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(FAILED, &[error]),
-    }
+    served.map_err(|error| (FAILED, error.to_string()))
 }
 
-/// At each SIGHUP, reads again what is to be logged.
-fn reload_at_hangup(refilter: Refilter, file: Option<PathBuf>) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            match file.as_deref().map(Filter::read) {
-                Some(Some(filter)) => {
-                    refilter.set(filter);
-                    tracing::info!("what is logged was read again");
-                }
-                Some(None) => {
-                    tracing::error!("LOG_FILTER_FILE can't be read or is no filter: nothing changes")
-                }
-                None => tracing::warn!("there is nothing to read again: LOG_FILTER_FILE is not set"),
-            }
+/// What the program has open beside its clients' and the pool's connections: logs, listeners, probes, timers, and room to spare.
+const OTHER_FILES: usize = 100;
+
+/// One line at the start, so that nobody learns from the first request that the database is away.
+async fn tell_of_database(db: Database) {
+    let version = sql!("SELECT current_setting('server_version')").reads_only();
+    match db.fetch_one::<String>(version).await {
+        Ok(version) => tracing::info!(version, "the database answers"),
+        Err(error) => {
+            tracing::warn!(%error, "the database can't be used now: it is tried again for each request")
         }
-    });
-    Ok(())
+    }
 }
 
 /// Where systemd did not start the program this does nothing.
@@ -174,54 +176,35 @@ fn tell_systemd(state: NotifyState<'_>) {
     }
 }
 
-/// To the end of the process, the drain included.
-fn serve_metrics(listener: TcpListener, metrics: &Metrics) {
-    let mut options = serve::Options::default();
-    options.max_connections = 16; // a scraper has one
-    tokio::spawn(serve::serve(listener, metrics.router(), options, std::future::pending()));
-}
-
 /// Everything that can be wrong, at once.
 fn settings(arguments: &Arguments) -> Result<(Settings, Writes), Vec<Error>> {
     let anonymous = arguments.find("ALLOW_ANONYMOUS_WRITES").is_some_and(|value| value == "true");
-    let writes = Writes::from_settings(arguments.find("API_TOKEN").as_deref(), anonymous);
+    // a token that can't be read is among the settings' faults
+    let token = arguments.find_secret("API_TOKEN").unwrap_or_default();
+    let writes = Writes::from_settings(token.as_deref(), anonymous);
     match (arguments.settings(), writes) {
         (Ok(settings), Ok(writes)) => Ok((settings, writes)),
         (settings, writes) => Err(settings.err().into_iter().flatten().chain(writes.err()).collect()),
     }
 }
 
-/// Done at the first SIGTERM or Ctrl-C. A second one ends the process at once.
-fn on_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
-        next(&mut terminate, &mut interrupt).await;
-        tokio::spawn(async move {
-            let code = next(&mut terminate, &mut interrupt).await;
-            std::process::exit(code)
-        });
-    })
-}
-
-/// The exit code that goes with the signal that comes: 128 and its number.
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> i32 {
-    tokio::select! {
-        _ = terminate.recv() => 143,
-        _ = interrupt.recv() => 130,
-    }
-}
-
 async fn check_all(arguments: &Arguments) -> ExitCode {
     let settings = match settings(arguments) {
-        Ok((settings, _)) => settings,
-        Err(faults) => return fail(BAD_SETTINGS, &faults),
+        Ok((settings, writes)) => {
+            println!("ok: settings: they can be used");
+            settings.warnings.iter().for_each(|warning| println!("note: {warning}"));
+            if writes == Writes::Forbidden {
+                println!("note: writes: nobody may write: set API_TOKEN");
+            }
+            settings
+        }
+        Err(faults) => return fail(code_of(&faults), &faults),
     };
-    println!("ok: settings: they can be used");
     let timeout = settings.pool.connect_timeout;
     let found = check::check(&settings.database, &settings.limits, timeout, migrate::MIGRATIONS).await;
     let findings = match found {
         Ok(findings) => findings,
-        Err(fault) => return fail(BAD_SETTINGS, &[fault]),
+        Err(fault) => return fail(code_of(std::slice::from_ref(&fault)), &[fault]),
     };
     for Finding { what, text, .. } in findings.iter().filter(|finding| finding.good) {
         println!("ok: {what}: {text}");
@@ -290,9 +273,25 @@ fn refuse_arguments(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(BAD_SETTINGS) } else { ExitCode::SUCCESS }
 }
 
-fn fail(code: u8, reasons: &[impl std::fmt::Display]) -> ExitCode {
-    for reason in reasons {
-        eprintln!("pgspan-server: {reason}");
+/// Faults that time may heal, such as a file that is mounted late, are worth another start.
+fn code_of(faults: &[Error]) -> u8 {
+    match faults.iter().all(|fault| fault.kind() == Kind::Unavailable) {
+        true => FAILED,
+        false => BAD_SETTINGS,
     }
+}
+
+/// An address may be taken for a moment, or not be this machine's yet.
+fn code_of_address(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable | io::ErrorKind::NotFound => FAILED,
+        _ => BAD_SETTINGS,
+    }
+}
+
+fn fail(code: u8, reasons: &[impl std::fmt::Display]) -> ExitCode {
+    let lines: String = reasons.iter().map(|reason| format!("pgspan-server: {reason}\n")).collect();
+    // standard error may be a pipe that nobody reads
+    logs::at_most_a_second(move || eprint!("{lines}"));
     ExitCode::from(code)
 }

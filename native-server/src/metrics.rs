@@ -5,6 +5,9 @@
 //! | `pgspan_http_requests_total{method,route,status}` | requests answered; `route` is the router's, never what the caller wrote |
 //! | `pgspan_http_requests_in_flight` | requests that are not answered yet |
 //! | `pgspan_http_request_duration_seconds{route}` | how long that took, a histogram |
+//! | `pgspan_http_connections`, `pgspan_http_connections_max` | connections of clients, and how many there may be |
+//! | `pgspan_log_lines_dropped_total` | log lines that nobody took in time |
+//! | `process_…` | the process, by Prometheus's names, on Linux |
 //! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
 //! | `pgspan_database_…` | the members of [`Statistics`](pgspan::Statistics); `pgspan_database_sqlstates_total{class}` is the number of PostgreSQL's errors of a class |
 //!
@@ -34,7 +37,10 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::Driver;
+use crate::{Driver, logs};
+use process::Process;
+
+mod process;
 
 /// The metrics of one server. Cheap to clone; hand one to [`Options::metrics`](crate::serve::Options::metrics).
 #[derive(Clone)]
@@ -45,6 +51,8 @@ struct Inner {
     requests: Family<Answered, Counter>,
     in_flight: Gauge,
     durations: Family<Route, Histogram, fn() -> Histogram>,
+    connections: Gauge,
+    max_connections: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,28 +71,56 @@ struct Route {
 #[derive(Debug, Clone)]
 struct Label(Option<MatchedPath>);
 
-/// From half a millisecond, what a statement takes on a near server, to a request's deadline.
-const BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// From half a millisecond, what a statement takes on a near server, to well above a request's deadline, so that those that end
+/// at it are told from those that never do.
+const BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 60.0];
 
 impl Metrics {
     /// The metrics of what is answered from this database over this driver.
     pub fn new(db: &Database, driver: &Driver) -> Metrics {
-        let mut registry = Registry::with_prefix("pgspan");
+        let mut all = Registry::default();
+        all.register_collector(Box::new(Process));
+        let registry = all.sub_registry_with_prefix("pgspan");
         let (requests, in_flight) = (Family::default(), Gauge::default());
+        let (connections, max_connections) = (Gauge::default(), Gauge::default());
         let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_requests_in_flight", "Requests that are not answered yet", in_flight.clone());
         let text = "Seconds from the end of a request's headers to its answer";
         registry.register("http_request_duration_seconds", text, durations.clone());
+        registry.register("http_connections", "Connections of clients", connections.clone());
+        registry.register(
+            "http_connections_max",
+            "Connections of clients there may be",
+            max_connections.clone(),
+        );
         registry.register_collector(Box::new(Source { db: db.clone(), driver: driver.clone() }));
-        Metrics(Arc::new(Inner { registry, requests, in_flight, durations }))
+        Metrics(Arc::new(Inner {
+            registry: all,
+            requests,
+            in_flight,
+            durations,
+            connections,
+            max_connections,
+        }))
     }
 
     /// A router that serves them at `/metrics`, for a listener of its own.
     pub fn router(&self) -> Router {
         let metrics = self.clone();
         Router::new().route("/metrics", get(async move || metrics.show()))
+    }
+
+    /// As many connections of clients there may be.
+    pub(crate) fn set_max_connections(&self, max: usize) {
+        self.0.max_connections.set(i64::try_from(max).unwrap_or(i64::MAX));
+    }
+
+    /// One more connection of a client, until what this gives is dropped.
+    pub(crate) fn connected(&self) -> Connected {
+        self.0.connections.inc();
+        Connected(self.0.connections.clone())
     }
 
     pub(crate) fn begin(&self, method: &Method) -> Measured {
@@ -106,6 +142,16 @@ const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -204,6 +250,7 @@ impl Collector for Source {
             ("pool_discarded", "Connections ended as no other session may have them", pool.discarded),
             ("database_round_trips", "Times anyone waited for PostgreSQL's answer", database.round_trips),
             ("database_retries", "Times something was done again as it had met another", database.retries),
+            ("log_lines_dropped", "Log lines that nobody took in time", logs::dropped_lines()),
         ] {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;

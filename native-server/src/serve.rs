@@ -80,7 +80,8 @@ pub async fn serve(
         slots: Arc::new(Semaphore::new(options.max_requests)),
         running: TaskTracker::new(),
     });
-    let (connections, tasks) = (Connections::new(options.max_connections), TaskTracker::new());
+    let (connections, tasks) =
+        (Connections::new(options.max_connections, options.metrics.clone()), TaskTracker::new());
     let begin = |stream: Stream, slot: Slot| {
         let (worker, token) = workers.as_ref().map(Workers::least_busy).unwrap_or_default();
         let stream = match worker {

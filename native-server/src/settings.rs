@@ -17,6 +17,8 @@ use crate::serve::{Address, NotAnAddress, Options};
 mod arguments;
 mod conflicts;
 mod database_url;
+mod misspelt;
+mod secret;
 
 pub use arguments::{Arguments, Cli, Command, Generated};
 pub use database_url::DatabaseUrl;
@@ -53,12 +55,14 @@ pub struct Settings {
     pub log_filter: Filter,
     /// The file that says what is logged; it is read again at SIGHUP.
     pub log_filter_file: Option<PathBuf>,
+    /// What is not wrong, and perhaps not meant: a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Shared connections, unless it is set: beyond that PostgreSQL has more to do with processes than with statements.
 const MAX_SHARED: usize = 8;
-/// Prometheus's own port, for this machine alone.
-const METRICS: &str = "127.0.0.1:9090";
+/// For this machine alone, and a port that is nobody's by convention.
+const METRICS: &str = "127.0.0.1:8079";
 
 impl Arguments {
     /// Checks everything.
@@ -68,7 +72,13 @@ impl Arguments {
     /// Every fault there is, each [`Kind::Config`], naming its setting, and without its value.
     pub fn settings(&self) -> Result<Settings, Vec<Error>> {
         let mut faults = Vec::new();
-        let database = database(self.find("DATABASE_URL"), &mut faults);
+        let mut warnings = misspelt::misspelt(
+            std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
+            arguments::NAMES,
+        );
+        let database = database(self.find_secret("DATABASE_URL"), &mut faults);
+        let api_token =
+            keep(self.find_secret("API_TOKEN").map_err(|fault| vec![fault]), &mut faults).flatten();
         let limits = keep(pgspan::Settings::read(|name| self.find(name)), &mut faults);
         let pool = keep(PoolSettings::read(|name| self.find(name)), &mut faults);
         let server = keep(Options::read(|name| self.find(name)), &mut faults);
@@ -82,7 +92,7 @@ impl Arguments {
         let metrics = read.find(
             "METRICS_ADDR",
             METRICS,
-            "must be an address and a port, such as 127.0.0.1:9090, or off",
+            "must be an address and a port, such as 127.0.0.1:8079, or off",
             |text| match text {
                 "off" => Some(None),
                 address => address.parse().ok().map(Some),
@@ -90,6 +100,11 @@ impl Arguments {
         );
         let traces = read.find("OTEL_EXPORTER_OTLP_ENDPOINT", "", COLLECTOR_FAULT, |text| match text {
             "" => Some(None),
+            // clusters set it for all that runs in them
+            _ if !cfg!(feature = "otlp") => {
+                warnings.push(NO_TRACES.to_owned());
+                Some(None)
+            }
             url => collector(url).map(Some),
         });
         let allow_anonymous_writes = read.parse("ALLOW_ANONYMOUS_WRITES", "false", "must be true or false");
@@ -112,7 +127,6 @@ impl Arguments {
         if millis == Some(0) {
             read.fault("REQUEST_TIMEOUT_MS", "must be a number of milliseconds above 0");
         }
-        let api_token = self.find("API_TOKEN");
         let request_timeout = millis.map(|millis| Duration::from_millis(millis.into()));
         faults.extend(self.conflicts(limits.as_ref(), pool.as_ref(), server.as_ref(), request_timeout));
         let limits = limits.zip(worker_threads).map(|(mut limits, threads)| {
@@ -137,6 +151,7 @@ impl Arguments {
                 log_format: log_format?,
                 log_filter: log_filter?,
                 log_filter_file,
+                warnings,
             })
         };
         match faults.is_empty() {
@@ -146,22 +161,20 @@ impl Arguments {
     }
 }
 
-const COLLECTOR_FAULT: &str = match cfg!(feature = "otlp") {
-    true => {
-        "must be an http URL without a user and a query, such as http://127.0.0.1:4318: a collector near by does the TLS"
-    }
-    false => "needs a program that was built with the feature otlp, and this one was not",
-};
+const COLLECTOR_FAULT: &str = "must be an http URL without a user and a query, such as http://127.0.0.1:4318: a collector near by does the TLS";
+
+const NO_TRACES: &str =
+    "OTEL_EXPORTER_OTLP_ENDPOINT: no traces are sent: this program was built without the feature otlp";
 
 /// Where a collector with this URL takes traces (OpenTelemetry Protocol Exporter, "Endpoint URLs for OTLP/HTTP").
 fn collector(url: &str) -> Option<Uri> {
     let traces: Uri = format!("{}/v1/traces", url.trim_end_matches('/')).parse().ok()?;
     let secret = traces.authority()?.as_str().contains('@') || traces.query().is_some();
-    (cfg!(feature = "otlp") && traces.scheme() == Some(&Scheme::HTTP) && !secret).then_some(traces)
+    (traces.scheme() == Some(&Scheme::HTTP) && !secret).then_some(traces)
 }
 
-fn database(url: Option<String>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {
-    let url = database_url::complete(url).and_then(|url| url.parse::<ConnectionUrl>());
+fn database(url: Result<Option<String>, Error>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {
+    let url = url.and_then(database_url::complete).and_then(|url| url.parse::<ConnectionUrl>());
     // the files it names are looked at now, so that theirs are among the faults that are told at once
     let url = url.and_then(|url| crate::tls::tls(&url).map(|_| url));
     keep(url.map_err(|fault| vec![fault]), faults)
@@ -187,7 +200,7 @@ impl Read<'_> {
         name: &str,
         default: &str,
         fault: &str,
-        read: impl Fn(&str) -> Option<T>,
+        read: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         let found = read(self.arguments.find(name).as_deref().unwrap_or(default));
         if found.is_none() {

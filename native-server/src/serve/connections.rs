@@ -9,11 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::activity::{Activity, State, Wish};
+use crate::metrics::{Connected, Metrics};
 
 /// How soon an idle connection is looked for again while all are in use.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) struct Connections {
+    metrics: Option<Metrics>,
     slots: Arc<Semaphore>,
     open: Arc<Open>,
     next: AtomicU64,
@@ -31,13 +33,18 @@ pub(super) struct Slot {
     pub(super) activity: Arc<Activity>,
     number: u64,
     open: Arc<Open>,
+    _connected: Option<Connected>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connections {
-    pub(super) fn new(max: usize) -> Connections {
+    pub(super) fn new(max: usize, metrics: Option<Metrics>) -> Connections {
+        if let Some(metrics) = &metrics {
+            metrics.set_max_connections(max);
+        }
         let inner = Inner { wish: Wish::GoOn, all: HashMap::new() };
         Connections {
+            metrics,
             slots: Arc::new(Semaphore::new(max)),
             open: Arc::new(Open(Mutex::new(inner))),
             next: AtomicU64::new(0),
@@ -68,7 +75,8 @@ impl Connections {
         let activity = Arc::new(Activity::new(open.wish));
         open.all.insert(number, activity.clone());
         drop(open);
-        Slot { activity, number, open: self.open.clone(), _permit: permit }
+        let connected = self.metrics.as_ref().map(Metrics::connected);
+        Slot { activity, number, open: self.open.clone(), _connected: connected, _permit: permit }
     }
 
     fn close_longest_idle(&self) {

@@ -139,11 +139,16 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// If it is not a socket that streams can be accepted on.
+    /// If it is not a socket that streams can be accepted on, or if there are several.
     pub fn passed() -> io::Result<Option<Listener>> {
         let mut passed = ListenFd::from_env();
-        if passed.len() == 0 {
-            return Ok(None);
+        match passed.len() {
+            0 => return Ok(None),
+            1 => {}
+            more => {
+                let text = format!("{more} sockets were passed, and one can be served: pass one alone");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
         }
         if let Ok(Some(listener)) = passed.take_tcp_listener(0) {
             listener.set_nonblocking(true)?;
@@ -152,6 +157,19 @@ impl Listener {
         let Some(listener) = passed.take_unix_listener(0)? else { return Ok(None) };
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener).map(|listener| Some(listener.into()))
+    }
+}
+
+/// The address that is served.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.local_addr().map_err(|_| fmt::Error)?.fmt(f),
+            Kind::Unix(listener, _) => {
+                let address = listener.local_addr().map_err(|_| fmt::Error)?;
+                write!(f, "unix:{}", address.as_pathname().unwrap_or(Path::new("")).display())
+            }
+        }
     }
 }
 

@@ -6,12 +6,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::database_url::DatabaseUrl;
+use super::secret::secret;
 
 /// The command line of `pgspan-server`.
 ///
-/// Every flag of `serve` can be given in the environment too; a flag wins. Exit codes: 0 all went well; 1 it failed, or
-/// requests were still running when the time to finish was over; 2 bad settings, or the port is taken; 3 a migration
-/// was refused; 130 (Ctrl-C) or 143 (SIGTERM) ended by a second signal.
+/// Every flag of `serve` can be given in the environment too; a flag wins. Exit codes: 0 all went well; 1 it failed, and trying
+/// again may help; 2 bad settings; 3 a migration was refused; 4 `migrate --status`: a migration is missing; 130 (Ctrl-C) or 143
+/// (SIGTERM) ended by a second signal.
 #[derive(Debug, Parser)]
 #[command(name = "pgspan-server", version, about = "PostgreSQL behind HTTP, natively", after_help = EXIT_CODES)]
 pub struct Cli {
@@ -20,9 +21,9 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed, or requests were still running when the time to \
-finish was over; 2 bad settings, or the port is taken; 3 a migration was refused; 130 (Ctrl-C) or 143 (SIGTERM) ended by a \
-second signal";
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed, and trying again may help (an address is taken or not there \
+yet, a file is not there yet, a lock was held, requests were still running when the time to finish was over); 2 bad settings; 3 a \
+migration was refused; 4 migrate --status: a migration is missing; 130 (Ctrl-C) or 143 (SIGTERM) ended by a second signal";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -117,6 +118,9 @@ macro_rules! arguments {
             $field: Option<String>,)*
         }
 
+        /// The names of all settings.
+        pub(super) const NAMES: &[&str] = &[$($name),*];
+
         impl Arguments {
             /// The value of a setting by its name in the environment. One that is empty counts as not given.
             pub fn find(&self, name: &str) -> Option<String> {
@@ -125,6 +129,16 @@ macro_rules! arguments {
                     _ => &None,
                 };
                 value.clone().filter(|value| !value.is_empty())
+            }
+
+            /// The same for a secret, which a file may have: `name` with `_FILE` names it.
+            ///
+            /// # Errors
+            ///
+            /// If both are given, or the file can't be read: [`Kind::Unavailable`](pgspan::Kind::Unavailable) where it is
+            /// not there.
+            pub fn find_secret(&self, name: &str) -> pgspan::Result<Option<String>> {
+                secret(name, self.find(name), self.find(&format!("{name}_FILE")))
             }
         }
     };
@@ -137,6 +151,8 @@ arguments! {
     http2 "HTTP2" "BOOLEAN";
     /// Where the database is: postgres://user:password@host:port/database [default: PGHOST and the other variables of libpq]
     database_url "DATABASE_URL" "URL";
+    /// A file with the URL. Its password is read again for each connection
+    database_url_file "DATABASE_URL_FILE" "FILE";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
     database_pooler "DATABASE_POOLER" "POOLER";
     /// Connections that single statements share; 0: none [default: twice WORKER_THREADS, 8 at most]
@@ -147,6 +163,8 @@ arguments! {
     database_recycle "DATABASE_RECYCLE" "HOW";
     /// The bearer token that writes need, at least 16 characters. Without it writes are refused
     api_token "API_TOKEN" "TOKEN";
+    /// A file with the token
+    api_token_file "API_TOKEN_FILE" "FILE";
     /// Let everyone write (true or false), for trying it out on one's own machine [default: false]
     allow_anonymous_writes "ALLOW_ANONYMOUS_WRITES" "BOOLEAN";
     /// Exclusive connections at most [default: 8]
@@ -175,17 +193,27 @@ arguments! {
     worker_threads "WORKER_THREADS" "NUMBER";
     /// One request, its body included [default: 10000]
     request_timeout_ms "REQUEST_TIMEOUT_MS" "MS";
-    /// From one answer to the end of the next request's headers [default: 10000]
+    /// From the first byte of a request to the end of its headers [default: 10000]
     header_timeout_ms "HEADER_TIMEOUT_MS" "MS";
+    /// How long a connection may be idle [default: 75000]
+    keep_alive_ms "KEEP_ALIVE_MS" "MS";
+    /// How long a request's body may make no progress [default: 10000]
+    body_timeout_ms "BODY_TIMEOUT_MS" "MS";
     /// How long a client may leave an answer unread [default: 20000]
     write_timeout_ms "WRITE_TIMEOUT_MS" "MS";
-    /// Open connections; further ones wait to be accepted [default: 1024]
+    /// Open connections; for one more the longest idle one is closed [default: 1024]
     max_connections "MAX_CONNECTIONS" "NUMBER";
+    /// Requests that are being answered; further ones are refused at once [default: 1024]
+    max_requests "MAX_REQUESTS" "NUMBER";
+    /// What the bodies of all requests and answers may hold [default: 65536]
+    max_bodies_kib "MAX_BODIES_KIB" "KIB";
     /// From saying that it is not ready to accepting no more, at the end [default: 1000]
     drain_grace_ms "DRAIN_GRACE_MS" "MS";
+    /// How long idle connections then stay open [default: 3000]
+    drain_idle_ms "DRAIN_IDLE_MS" "MS";
     /// What requests that are under way then have to finish [default: 20000]
     drain_timeout_ms "DRAIN_TIMEOUT_MS" "MS";
-    /// Where Prometheus finds /metrics, or off [default: 127.0.0.1:9090, if that is free]
+    /// Where /metrics, /livez and /readyz are answered whatever else goes on, or off [default: 127.0.0.1:8079, if that is free]
     metrics "METRICS_ADDR" "ADDRESS:PORT";
     /// The OpenTelemetry collector that traces go to, such as http://127.0.0.1:4318
     otel_exporter_otlp_endpoint "OTEL_EXPORTER_OTLP_ENDPOINT" "URL";
@@ -199,6 +227,6 @@ arguments! {
 
 impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arguments").finish_non_exhaustive() // two of them are secrets
+        f.debug_struct("Arguments").finish_non_exhaustive() // some of them are secrets
     }
 }

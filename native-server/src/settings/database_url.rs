@@ -5,12 +5,17 @@ use std::fmt;
 use clap::Args;
 use pgspan::{ConnectionUrl, Error, Kind};
 
+use super::secret::secret;
+
 /// Where the database is, for the commands that need no more.
 #[derive(Clone, Args)]
 pub struct DatabaseUrl {
     /// Where the database is: postgres://user:password@host:port/database [default: PGHOST and the other variables of libpq]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<String>,
+    /// A file with the URL
+    #[arg(long, env = "DATABASE_URL_FILE", value_name = "FILE")]
+    database_url_file: Option<String>,
 }
 
 impl DatabaseUrl {
@@ -18,9 +23,11 @@ impl DatabaseUrl {
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`], without the URL.
+    /// [`Kind::Config`], without the URL; [`Kind::Unavailable`] if a file is not there.
     pub fn url(&self) -> Result<String, Error> {
-        let url = complete(self.database_url.clone().filter(|url| !url.is_empty()))?;
+        let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+        let url = secret("DATABASE_URL", given(&self.database_url), given(&self.database_url_file))?;
+        let url = complete(url)?;
         url.parse::<ConnectionUrl>()?;
         Ok(url)
     }

@@ -4,6 +4,7 @@ mod app;
 mod bed;
 mod hosts;
 mod migrate;
+mod operations;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod overload;

@@ -128,17 +128,6 @@ fn a_time_that_was_set_and_can_not_be_kept_is_refused() -> Result<()> {
     Ok(())
 }
 
-#[cfg(not(feature = "otlp"))]
-#[test]
-fn traces_are_refused_by_a_program_that_can_not_export_them() -> Result<()> {
-    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
-    let (code, _, faults) = run(&["serve"], &[("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), collector])?;
-    let expected =
-        "pgspan-server: OTEL_EXPORTER_OTLP_ENDPOINT: needs a program that was built with the feature otlp";
-    assert!(code == Some(2) && faults.starts_with(expected), "{faults}");
-    Ok(())
-}
-
 #[test]
 fn nothing_of_the_command_line_or_the_environment_that_is_secret_is_shown() -> Result<()> {
     let secret = [("DATABASE_URL", "postgres://alice:CANARY@h/d"), ("API_TOKEN", "CANARY-CANARY-CANARY")];
@@ -249,14 +238,28 @@ fn the_packaging_leaves_the_program_its_time_to_stop() -> Result<()> {
     Ok(())
 }
 
+/// Fault row N17.
 #[test]
-fn a_port_that_is_taken_is_exit_code_2_and_a_sentence() -> Result<()> {
+fn what_time_may_heal_has_another_exit_code_than_a_bad_setting() -> Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let address = taken.local_addr()?.to_string();
-    let environment = [("DATABASE_URL", "postgres://u@127.0.0.1:1/d"), ("LISTEN_ADDR", &address)];
-    let (code, _, faults) = run(&["serve"], &environment)?;
-    assert_eq!(code, Some(2), "{faults}");
-    assert!(faults.contains("LISTEN_ADDR") && faults.contains(&address), "{faults}");
+    let taken = taken.local_addr()?.to_string();
+    let database = ("DATABASE_URL", "postgres://u@127.0.0.1:1/d");
+    let no_file = "/no/such/file";
+    for (environment, code, said) in [
+        (vec![database, ("LISTEN_ADDR", &*taken)], 1, "LISTEN_ADDR: "),
+        (vec![database, ("LISTEN_ADDR", "192.0.2.1:80")], 1, "LISTEN_ADDR: "), // not this machine's (yet)
+        (vec![database, ("LISTEN_ADDR", "unix:/no/such/folder/socket")], 1, "LISTEN_ADDR: "),
+        (vec![database, ("LISTEN_ADDR", "127.0.0.1:0"), ("METRICS_ADDR", &*taken)], 1, "METRICS_ADDR: "),
+        (vec![("DATABASE_URL_FILE", no_file)], 1, "DATABASE_URL_FILE: "),
+        (vec![database, ("API_TOKEN_FILE", no_file)], 1, "API_TOKEN_FILE: "),
+        (vec![database, ("API_TOKEN_FILE", no_file), ("POOL_SIZE", "0")], 2, "POOL_SIZE: "),
+        (vec![database, ("DATABASE_URL_FILE", no_file)], 2, "DATABASE_URL_FILE: must not be set where"),
+        (vec![database, ("LISTEN_ADDR", "unix:/dev/null")], 2, "LISTEN_ADDR: "), // a file is in the way
+    ] {
+        let (found, _, faults) = run(&["serve"], &environment)?;
+        assert_eq!(found, Some(code), "{faults}");
+        assert!(faults.lines().any(|line| line.starts_with(&format!("pgspan-server: {said}"))), "{faults}");
+    }
     Ok(())
 }
 
@@ -396,7 +399,7 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
         "pgspan_pool_connections_max 8",
         "pgspan_pool_waiting 0",
         "pgspan_pool_timeouts_total 0",
-        "pgspan_database_round_trips_total 2",
+        "pgspan_database_round_trips_total 3", // one of them at the start
         "pgspan_database_retries_total 0",
         "pgspan_database_sqlstates_total{class=\"22\"} 1",
         "# EOF",
@@ -407,7 +410,7 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
 
     let taken = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", "127.0.0.1:0"), more[0]];
     let (code, _, faults) = run(&["serve"], &taken)?;
-    assert!(code == Some(2) && faults.contains("METRICS_ADDR"), "{faults}");
+    assert!(code == Some(1) && faults.contains("METRICS_ADDR"), "{faults}");
     Ok(())
 }
 
@@ -416,7 +419,7 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
     let bed = Bed::new("program check").await?;
     let url = bed.database().await?;
     let check = |url: &str, more: (&str, &str)| run(&["check"], &[("DATABASE_URL", url), more]);
-    let nothing = ("NOTHING", "");
+    let nothing = ("API_TOKEN", "0123456789abcdef");
     let (code, out, faults) = check(&url, nothing)?;
     assert_eq!((code, faults.lines().count()), (Some(1), 1), "{out}{faults}");
     assert!(faults.starts_with("pgspan-server: schema: 1 of the migrations not applied"), "{faults}");
