@@ -1,6 +1,7 @@
 //! Where the database is: a connection URL, parsed once.
 
 mod encryption;
+mod fault;
 mod hosts;
 mod options;
 mod parts;
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 
+pub use self::encryption::Tls;
 use self::encryption::Encryption;
+use self::fault::fault;
 use self::options::Options;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::settings::Settings;
 
 /// Where the database is: a connection URL, taken apart and checked.
@@ -43,25 +46,6 @@ pub struct ConnectionUrl {
     postgres: tokio_postgres::Config,
     encryption: Encryption,
     passfile: Option<String>,
-}
-
-/// The files of a certificate that the client shows to the server, in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ClientCertificate {
-    certificate: String,
-    key: String,
-}
-
-/// How a connection is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Tls {
-    /// Not at all.
-    Disable,
-    /// Encrypted; the certificate must be signed by a known authority.
-    VerifyCa,
-    /// Encrypted; the certificate must be signed by a known authority and be the host's.
-    VerifyFull,
 }
 
 impl ConnectionUrl {
@@ -222,9 +206,4 @@ fn set_waiting(config: &mut tokio_postgres::Config, options: &Options) -> Result
     #[cfg(target_arch = "wasm32")]
     let _ = (idle, interval, count); // a Worker's sockets have no such options
     Ok(())
-}
-
-/// The text never holds a value of the URL.
-fn fault(text: impl fmt::Display) -> Error {
-    Error::new(Kind::Config, format!("DATABASE_URL: {text}"))
 }

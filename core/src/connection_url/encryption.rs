@@ -2,9 +2,28 @@
 
 use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 
+use super::fault::fault;
 use super::options::Options;
-use super::{ClientCertificate, Tls, fault};
 use crate::error::Result;
+
+/// The files of a certificate that the client shows to the server, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientCertificate {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tls {
+    /// Not at all.
+    Disable,
+    /// Encrypted; the certificate must be signed by a known authority.
+    VerifyCa,
+    /// Encrypted; the certificate must be signed by a known authority and be the host's.
+    VerifyFull,
+}
 
 /// What a URL says about encryption. It is decided here and never by what the server offers.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use super::fault;
+use super::fault::fault;
 use super::options::Options;
 use crate::error::Result;
 

@@ -2,7 +2,7 @@
 //!
 //! `core/docs/connect.md` has this table for users.
 
-use super::fault;
+use super::fault::fault;
 use super::parts::Parts;
 use crate::error::{Error, Result};
 

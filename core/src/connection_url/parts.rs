@@ -6,7 +6,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::fault;
+use super::fault::fault;
 use crate::error::Result;
 
 /// The parts of `postgres://user:password@host:port,host:port/database?name=value&…`; one that is missing is empty.

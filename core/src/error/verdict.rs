@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::{DbError, Severity};
 
-use super::Kind;
+use super::kind::Kind;
 use crate::sqlstate::SqlState;
 
 /// What an unanswered statement may have done.

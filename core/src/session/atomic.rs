@@ -2,7 +2,8 @@
 
 use super::flight::{Line, Role, keep_first};
 use super::pipeline::{Outcome, Want};
-use super::{Block, Session, Start};
+use super::account::{Block, Start};
+use super::session::Session;
 use crate::error::{Error, Result, Stake, Verdict};
 use crate::sql::Sql;
 use crate::transaction_options::TransactionOptions;

@@ -19,7 +19,7 @@ macro_rules! fetches {
         /// the connection is closed and the statement cancelled on the server, and an open transaction is rolled back;
         /// on a shared connection the statement runs on, at most for `statement_timeout`.
         pub async fn execute<'q>($($receiver)+, sql: impl Into<$crate::Sql<'q>>) -> $crate::Result<u64> {
-            Ok($outcome($self, sql.into(), $crate::session::Want::Nothing).await?.affected)
+            Ok($outcome($self, sql.into(), $crate::session::pipeline::Want::Nothing).await?.affected)
         }
 
         /// Sends a statement and reads the one row there must be. Others are counted and not kept.
@@ -36,7 +36,7 @@ macro_rules! fetches {
             $($receiver)+,
             sql: impl Into<$crate::Sql<'q>>,
         ) -> $crate::Result<T> {
-            $crate::session::one($outcome($self, sql.into(), $crate::session::Want::One).await?)
+            $crate::session::fetch::one($outcome($self, sql.into(), $crate::session::pipeline::Want::One).await?)
         }
 
         /// Sends a statement and reads one row, or `None` where there is none.
@@ -53,7 +53,7 @@ macro_rules! fetches {
             $($receiver)+,
             sql: impl Into<$crate::Sql<'q>>,
         ) -> $crate::Result<Option<T>> {
-            $crate::session::optional($outcome($self, sql.into(), $crate::session::Want::One).await?)
+            $crate::session::fetch::optional($outcome($self, sql.into(), $crate::session::pipeline::Want::One).await?)
         }
 
         /// Sends a statement and reads all rows.
@@ -69,7 +69,7 @@ macro_rules! fetches {
             $($receiver)+,
             sql: impl Into<$crate::Sql<'q>>,
         ) -> $crate::Result<Vec<T>> {
-            $crate::row::from_rows($outcome($self, sql.into(), $crate::session::Want::All).await?.rows)
+            $crate::row::from_rows($outcome($self, sql.into(), $crate::session::pipeline::Want::All).await?.rows)
         }
     };
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::pipeline::{Answer, Around, Keep, Outcome, Pipeline, Want, perform};
+use super::limit::Limit;
 use super::log::log_flight;
-use super::{Behind, Limit, Session, stake};
+use super::pipeline::{Answer, Around, Keep, Outcome, Pipeline, Want, perform};
+use super::session::{Behind, Session, stake};
 use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::sql::{Encoded, Sql};
 use crate::sqlstate::SqlState;

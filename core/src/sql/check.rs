@@ -2,7 +2,7 @@
 
 use pgspan_scan::{Command, Inspection, TimeLimit};
 
-use super::Sql;
+use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
 
 impl Sql<'_> {

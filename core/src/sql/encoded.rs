@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 
-use super::Sql;
+use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
 
 /// A statement with its values as PostgreSQL gets them.

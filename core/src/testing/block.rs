@@ -1,6 +1,6 @@
 //! What PostgreSQL does with transaction control, and with every other statement in a transaction.
 
-use super::reply::Failure;
+use super::failure::Failure;
 
 /// Where a connection stands, as `ReadyForQuery` says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

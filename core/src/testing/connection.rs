@@ -7,7 +7,8 @@ use std::sync::Weak;
 use futures_channel::oneshot;
 use tokio_postgres::Client;
 
-use super::{ConnectionLog, Shared};
+use super::log::ConnectionLog;
+use super::shared::Shared;
 use crate::driver::Link;
 
 /// An exclusive connection of a [`ScriptedDriver`](super::ScriptedDriver). Dropping it ends it.

@@ -43,9 +43,11 @@ mod backend;
 mod block;
 mod clock;
 mod connection;
+mod failure;
 mod log;
 mod reply;
 mod server;
+mod shared;
 mod statement;
 mod wire;
 
@@ -58,7 +60,7 @@ pub use statement::Statement;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
@@ -72,6 +74,7 @@ use crate::error::{Error, Result};
 use clock::Clock;
 use log::{Event, Log};
 use server::Server;
+use shared::{BUFFER, Shared, lock};
 
 /// A [`Driver`] whose server is a script. All clones are the same driver, so that a test keeps one.
 ///
@@ -82,28 +85,6 @@ pub struct ScriptedDriver {
     idle: Arc<Mutex<Vec<ScriptedConnection>>>,
     tasks: mpsc::UnboundedSender<BoxFuture<()>>,
 }
-
-type Script = Box<dyn FnMut(&Statement<'_>) -> Reply + Send>;
-type Greeting = Box<dyn FnMut(usize) -> Reply + Send>;
-
-struct Shared {
-    script: Mutex<Script>,
-    greeting: Mutex<Greeting>,
-    network: Mutex<Network>,
-    log: Log,
-    clock: Arc<Clock>,
-}
-
-/// What befalls connections that are opened from now on.
-#[derive(Debug, Clone, Copy, Default)]
-struct Network {
-    cut_after: Option<usize>,
-    stop_after: Option<usize>,
-    packet: Option<usize>,
-}
-
-/// As much as is written before it is read.
-const BUFFER: usize = 64 * 1024;
 
 impl ScriptedDriver {
     /// A driver, and the future that answers.
@@ -237,24 +218,6 @@ impl Driver for ScriptedDriver {
     fn now(&self) -> Duration {
         self.shared.clock.now()
     }
-}
-
-impl Shared {
-    fn ask(&self, statement: &Statement<'_>) -> Reply {
-        lock(&self.script)(statement)
-    }
-
-    fn greet(&self, number: usize) -> Reply {
-        lock(&self.greeting)(number)
-    }
-
-    fn network(&self) -> Network {
-        *lock(&self.network)
-    }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for ScriptedDriver {

@@ -2,8 +2,15 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::reply::{Column, Failure};
-use crate::types::Oid;
+use super::failure::Failure;
+use crate::types::{Oid, Type};
+
+/// A column of a result.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) ty: Type,
+}
 
 /// What a client says.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The body of a DO block, which runs when the statement does.
 
-use super::Alarm;
+use super::alarm::Alarm;
 use crate::tokens::{Token, Tokens};
 
 /// A DO statement: its language, and its body when that comes.

@@ -13,10 +13,11 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use tokio::io::{AsyncReadExt, DuplexStream};
 
-use super::Shared;
+
 use super::block::{Block, tag};
 use super::log::Event;
 use super::reply::{Ending, Reply};
+use super::shared::{BUFFER, Shared};
 use super::wire::{self, Frontend};
 use crate::types::Oid;
 
@@ -131,7 +132,7 @@ impl Server {
     }
 
     async fn hear(&mut self) -> Result<(), Over> {
-        self.read.reserve(super::BUFFER); // so that a flight is read at once
+        self.read.reserve(BUFFER); // so that a flight is read at once
         let event =
             match select(self.events.next(), std::pin::pin!(self.stream.read_buf(&mut self.read))).await {
                 Either::Right((read, _)) => {
