@@ -16,6 +16,7 @@ mod binaries;
 mod edge;
 mod example;
 pub mod http;
+mod meddler;
 mod native;
 mod pgbouncer;
 mod places;
@@ -29,6 +30,7 @@ use std::io::Write as _;
 
 pub use edge::Edge;
 pub use example::{Example, example};
+pub use meddler::{Meddler, Meddling};
 pub use native::Native;
 pub use pgbouncer::PgBouncer;
 pub use places::{private_dir, root, target_dir};

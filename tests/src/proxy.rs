@@ -228,7 +228,7 @@ impl State {
 }
 
 /// Where the host and port are in a connection URL.
-fn host(url: &str) -> Option<(usize, usize)> {
+pub(crate) fn host(url: &str) -> Option<(usize, usize)> {
     let authority = url.find("://")? + 3;
     let rest = url.get(authority..)?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());

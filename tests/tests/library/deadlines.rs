@@ -75,7 +75,7 @@ async fn a_statement_that_takes_too_long_is_ended_by_the_server(via: Via) -> Res
     let slow = sql!("SELECT pg_sleep(5)");
     let result = match via {
         Via::Nothing => session.execute(slow).await.map(drop),
-        Via::PgBouncer => session.batch([slow]).atomic().await.map(drop), // the limits travel with transactions alone
+        Via::PgBouncer | Via::Forgetful => session.batch([slow]).atomic().await.map(drop), // the limits travel with transactions alone
     };
     assert_eq!(code(&result), Some("57014"));
     assert!(result.is_err_and(|error| error.is_timeout() && error.is_retryable()));
@@ -92,7 +92,7 @@ async fn a_lock_held_elsewhere_is_waited_for_no_longer_than_the_lock_timeout(via
     let mut session = db.session().await?;
     let result = match via {
         Via::Nothing => session.execute(insert("a")).await.map(drop),
-        Via::PgBouncer => session.batch([insert("a")]).atomic().await.map(drop),
+        Via::PgBouncer | Via::Forgetful => session.batch([insert("a")]).atomic().await.map(drop),
     };
     assert_eq!(code(&result), Some("55P03"));
     assert!(result.is_err_and(|error| error.is_retryable() && !error.is_timeout()));

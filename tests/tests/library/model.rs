@@ -122,7 +122,7 @@ impl Run<'_> {
                 self.bed.terminate(pid(session).await?).await?;
                 let after = session.execute(insert(&99)).await;
                 match self.via {
-                    Via::Nothing => {
+                    Via::Nothing | Via::Forgetful => {
                         ensure!(after.is_err_and(|error| error.is_unavailable()), "it was not noticed");
                         *session = self.db.session().await?;
                     }

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pgspan::{Database, Pooler, Session, Settings, sql};
-use tests::{Cluster, PgBouncer, Proxy};
+use tests::{Cluster, Meddler, Meddling, PgBouncer, Proxy};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// Runs each test of a file straight to PostgreSQL, as `direct::…`, and those that a pooler can carry once more, as
-/// `pooled::…`: through PgBouncer in transaction mode.
+/// Runs each test of a file straight to PostgreSQL, as `direct::…`, and those that a pooler can carry twice more: as
+/// `pooled::…` through PgBouncer in transaction mode, and as `forgetful::…` through an imitation of a pooler that loses what is
+/// written behind a statement that is not answered yet.
 ///
-/// All of the latter share one PgBouncer. Debian 12's, which is 1.18, ends itself when the client of a cancel request hangs up
+/// All of `pooled` share one PgBouncer. Debian 12's, which is 1.18, ends itself when the client of a cancel request hangs up
 /// before it was passed on (pgbouncer#801), and all tests after that fail.
 macro_rules! ways {
     (both: $($both:ident),*; $(direct: $($direct:ident),*;)?) => {
@@ -26,6 +27,10 @@ macro_rules! ways {
         mod pooled {
             $(#[tokio::test] async fn $both() -> anyhow::Result<()> { crate::support::pooled(super::$both).await })*
         }
+        mod forgetful {
+            use crate::support::Via;
+            $(#[tokio::test] async fn $both() -> anyhow::Result<()> { super::$both(Via::Forgetful).await })*
+        }
     };
 }
 
@@ -35,6 +40,8 @@ pub(crate) enum Via {
     Nothing,
     /// In transaction mode, and `DATABASE_POOLER=transaction`.
     PgBouncer,
+    /// The same, but what is pipelined outside a transaction is lost.
+    Forgetful,
 }
 
 pub(crate) async fn pooled(test: impl AsyncFnOnce(Via) -> Result<()>) -> Result<()> {
@@ -60,6 +67,9 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 /// The same. It gives its connections up soon, or those of all tests were more than the server takes.
 static BOUNCER: OnceCell<Option<PgBouncer>> = OnceCell::const_new();
+
+/// Before the server of all tests.
+static FORGETFUL: OnceCell<Meddler> = OnceCell::const_new();
 
 async fn server() -> Result<String> {
     if let Ok(url) = std::env::var("PGSPAN_TEST_DATABASE_URL") {
@@ -90,6 +100,10 @@ impl Bed {
         let other = client(&direct).await?;
         let url = match via {
             Via::Nothing => direct,
+            Via::Forgetful => {
+                let start = || Meddler::before(&server, Meddling::Forget);
+                FORGETFUL.get_or_try_init(start).await?.url(&direct)
+            }
             Via::PgBouncer => {
                 let start = || PgBouncer::before_with(&server, &[("server_idle_timeout", "5")]);
                 let bouncer = BOUNCER.get_or_try_init(start).await?;
@@ -127,7 +141,7 @@ impl Bed {
 
     pub(crate) fn settings(&self, change: impl FnOnce(&mut Settings)) -> Settings {
         let mut settings = Settings::default();
-        settings.pooler = (self.via == Via::PgBouncer).then_some(Pooler::Transaction);
+        settings.pooler = (self.via != Via::Nothing).then_some(Pooler::Transaction);
         change(&mut settings);
         settings
     }
@@ -137,6 +151,17 @@ impl Bed {
         let proxy = Proxy::before(&self.url).await?;
         let db = pgspan_server::connect_with(&proxy.url(&self.url), self.settings(change)).await?;
         Ok((db, proxy))
+    }
+
+    /// The library before a door that meddles with messages, and the door.
+    pub(crate) async fn behind(
+        &self,
+        meddling: Meddling,
+        change: impl FnOnce(&mut Settings),
+    ) -> Result<(Database, Meddler)> {
+        let meddler = Meddler::before(&self.url, meddling).await?;
+        let db = pgspan_server::connect_with(&meddler.url(&self.url), self.settings(change)).await?;
+        Ok((db, meddler))
     }
 
     /// PostgreSQL's own view of a connection; `None` when it is gone.
@@ -176,7 +201,7 @@ impl Bed {
             sleep(Duration::from_millis(10)).await;
         }
         match self.via {
-            Via::Nothing => Ok(()),
+            Via::Nothing | Via::Forgetful => Ok(()),
             Via::PgBouncer => self.has_nothing_prepared().await,
         }
     }

@@ -1,0 +1,125 @@
+//! Whose answer is it? Programs on shared connections and on sessions, through a door that drops, doubles, exchanges and adds
+//! messages of the server: an answer is the statement's own, or an error.
+//!
+//! Siblings that were looked for: each kind of message at each place of an answer (the draws of many programs), one row and several,
+//! statements without rows, errors of the server, unnamed and prepared statements, shared connections, sessions and batches.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures_util::future::join_all;
+use pgspan::{Database, sql};
+use tests::Meddling;
+
+use crate::support::{Bed, Via};
+
+/// `PGSPAN_PROGRAMS=10000` is the long run.
+pub(crate) fn programs() -> u64 {
+    std::env::var("PGSPAN_PROGRAMS").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
+}
+
+/// What many callers asked at once, and whether each had its own answer; gives the number of answers and of errors.
+async fn callers(db: &Database, first: i64) -> Result<(usize, usize)> {
+    let asked = (0..12).map(|caller| async move {
+        let n = first + caller;
+        match caller % 4 {
+            0 => db.fetch_one::<i64>(sql!("SELECT {n} AS n")).await.map(|own| own == n),
+            1 => {
+                let rows = db.fetch_all::<i64>(sql!("SELECT generate_series({n}, {n} + 2) AS n")).await;
+                rows.map(|mut rows| {
+                    rows.sort_unstable(); // two of its own may have been exchanged
+                    rows == [n, n + 1, n + 2]
+                })
+            }
+            2 => {
+                let count = db.execute(sql!("INSERT INTO numbers SELECT {n} FROM generate_series(1, 2)")).await;
+                count.map(|count| count == 2)
+            }
+            _ => {
+                let text = db.fetch_one::<(i64, String)>(sql!("SELECT {n}, ({n})::text AS text")).await;
+                text.map(|own| own == (n, n.to_string()))
+            }
+        }
+    });
+    let (mut answers, mut errors) = (0, 0);
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(own) => {
+                ensure!(own, "a caller got what was not its own");
+                answers += 1;
+            }
+            Err(_) => errors += 1,
+        }
+    }
+    Ok((answers, errors))
+}
+
+async fn run(prepare: bool) -> Result<()> {
+    let bed = Bed::new(Via::Nothing).await?;
+    bed.run("CREATE TABLE numbers(n int8)").await?;
+    let (mut answers, mut errors, mut done) = (0, 0, 0);
+    for seed in 0..programs() / 2 {
+        let (db, meddler) = bed
+            .behind(Meddling::Message { seed, among: 90 }, |settings| {
+                (settings.shared_connections, settings.prepare) = (1, prepare);
+                // what never comes is not waited for long
+                settings.statement_timeout = Duration::from_millis(300);
+                settings.lock_timeout = Duration::from_millis(300);
+            })
+            .await?;
+        for round in 0..3 {
+            let first = i64::try_from(seed * 1000 + round * 100)?;
+            let (answered, failed) = callers(&db, first).await?;
+            (answers, errors) = (answers + answered, errors + failed);
+        }
+        done += meddler.done();
+        db.close();
+    }
+    ensure!(done > programs() / 4 && errors > 0 && answers > errors, "{done} meddled, {answers}, {errors}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_shared_connection_an_answer_is_the_statements_own_or_an_error() -> Result<()> {
+    run(false).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_where_statements_are_prepared() -> Result<()> {
+    run(true).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_session_and_in_a_batch_an_answer_is_the_statements_own_or_an_error() -> Result<()> {
+    let bed = Bed::new(Via::Nothing).await?;
+    let (mut answers, mut errors) = (0, 0);
+    for seed in 0..programs() / 3 {
+        let (db, _meddler) = bed
+            .behind(Meddling::Message { seed, among: 60 }, |settings| {
+                settings.statement_timeout = Duration::from_millis(300);
+                settings.lock_timeout = Duration::from_millis(300);
+            })
+            .await?;
+        let mut session = db.session().await?;
+        for round in 0..4_i64 {
+            let (a, b) = (round * 10, round * 10 + 1);
+            let statements = [sql!("SELECT {a} AS n"), sql!("SELECT {b} AS n")];
+            let batch = session.batch(statements);
+            let results = if round % 2 == 0 { batch.await } else { batch.atomic().await };
+            match results {
+                Ok(mut results) => {
+                    let own: (i64, i64) = (results.fetch_one(0)?, results.fetch_one(1)?);
+                    ensure!(own == (a, b), "another's answer: {own:?} for {a}, {b}");
+                    answers += 1;
+                }
+                Err(_) => errors += 1,
+            }
+            match session.fetch_one::<i64>(sql!("SELECT {b} AS n")).await {
+                Ok(own) => ensure!(own == b, "another's answer: {own} for {b}"),
+                Err(_) => session = db.session().await?,
+            }
+        }
+    }
+    ensure!(errors > 0 && answers > errors, "{answers}, {errors}");
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! What a statement leaves behind in its session is seen by its words: the next session never meets it, and what would have no effect
+//! is refused.
+//!
+//! The siblings that were looked for are the tables in `core/scan/src/inspect/tests.rs`; here are those whose effect can be seen.
+
+use anyhow::{Context, Result};
+use pgspan::{Kind, sql};
+
+use crate::support::{Bed, Via, next_pid, pid};
+
+ways! {
+    both: what_has_an_effect_only_in_a_transaction_is_refused_outside_of_one;
+    direct: what_is_left_behind_is_met_by_nobody, no_shared_connection_is_changed,
+        a_transaction_that_is_read_only_by_choice_keeps_its_connection;
+}
+
+/// Statements that leave something, and what shows it.
+const LEAVING: [(&str, &str); 7] = [
+    ("SELECT name INTO TEMP students FROM students", "SELECT count(*) = 1 FROM pg_class WHERE relname = 'students'"),
+    ("CREATE TABLE pg_temp.mine(a int)", "SELECT to_regclass('mine') IS NULL"),
+    ("SET transaction_timeout = '90s'", "SELECT current_setting('transaction_timeout') = '0'"),
+    ("SELECT set_config('pgspan.left', 'dirty', false)", "SELECT coalesce(current_setting('pgspan.left', true), '') = ''"),
+    (
+        "DO $$ BEGIN SET pgspan.other = 'dirty'; END $$",
+        "SELECT coalesce(current_setting('pgspan.other', true), '') = ''",
+    ),
+    (
+        "SELECT pg_advisory_lock(42)",
+        "SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()",
+    ),
+    ("EXPLAIN ANALYZE CREATE TEMP TABLE explained AS SELECT 1", "SELECT to_regclass('explained') IS NULL"),
+];
+
+async fn what_is_left_behind_is_met_by_nobody(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    let db = bed.db().await?;
+    for (leaving, is_clean) in LEAVING {
+        let mut session = db.session().await?;
+        let before = pid(&mut session).await?;
+        session.execute(leaving).await.context(leaving)?;
+        drop(session);
+        let mut next = db.session().await?;
+        assert!(next.fetch_one::<bool>(is_clean).await.context(is_clean)?, "{leaving}");
+        assert_ne!(pid(&mut next).await?, before, "{leaving}");
+    }
+    Ok(())
+}
+
+async fn no_shared_connection_is_changed(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    for shared in [0, 1] {
+        let db = bed.db_with(|settings| settings.shared_connections = shared).await?;
+        for (leaving, is_clean) in LEAVING {
+            let error = db.execute(leaving).await.err().context(leaving)?;
+            assert_eq!(error.kind(), Kind::Refused, "{leaving}: {error}");
+            assert!(db.fetch_one::<bool>(is_clean).await?, "{leaving}");
+        }
+    }
+    Ok(())
+}
+
+async fn what_has_an_effect_only_in_a_transaction_is_refused_outside_of_one(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    let db = bed.db().await?;
+    for statement in
+        ["SET LOCAL app.tenant = '7'", "SET TRANSACTION READ ONLY", "set constraints all deferred", "SET LOCAL ROLE NONE"]
+    {
+        let mut session = db.session().await?;
+        let refused = [
+            db.execute(statement).await.err(),
+            session.execute(statement).await.err(),
+            session.batch([sql!("SELECT 1"), statement.into()]).await.err(),
+        ];
+        for error in refused {
+            let error = error.context(statement)?;
+            assert!(error.kind() == Kind::Refused && error.to_string().contains("only inside a transaction"), "{error}");
+        }
+        let mut tx = session.transaction();
+        tx.execute(statement).await.context(statement)?;
+        tx.commit().await?;
+        session.batch([statement.into(), sql!("SELECT 1")]).atomic().await.context(statement)?;
+    }
+    Ok(())
+}
+
+async fn a_transaction_that_is_read_only_by_choice_keeps_its_connection(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    let db = bed.db().await?;
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+    let mut tx = session.transaction_with(pgspan::TransactionOptions::new().read_only(true));
+    let error = tx.execute("INSERT INTO students VALUES ('a')").await.err().context("stored")?;
+    assert_eq!(error.sqlstate().map(|code| code.code()), Some("25006"));
+    drop(tx);
+    drop(session);
+    assert_eq!(next_pid(&db).await?, before);
+    Ok(())
+}
