@@ -7,6 +7,7 @@ mod password;
 use tokio_postgres::config::Host;
 
 use super::*;
+use crate::error::Kind;
 use crate::settings::Pooler;
 
 fn parse(url: &str) -> Result<ConnectionUrl> {
