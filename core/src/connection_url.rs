@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, TargetSessionAttrs};
 
-pub use self::encryption::Tls;
 use self::encryption::Encryption;
+pub use self::encryption::Tls;
 use self::fault::fault;
 use self::options::Options;
 use crate::error::{Error, Result};
