@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -17,8 +16,8 @@ use crate::transaction::Transaction;
 
 /// Data on its way into a table: `COPY … FROM STDIN`. Send it in pieces of any size, then [`finish`](CopyIn::finish).
 ///
-/// The server's `statement_timeout` is off meanwhile; instead each piece has that time to be taken (see
-/// [`timeout`](CopyIn::timeout)).
+/// The server's `statement_timeout` is off meanwhile. Instead each piece has that time to be taken, or the
+/// [`timeout`](Sql::timeout) of the statement.
 ///
 /// Dropped before it is finished, it ends the session's connection, and the transaction is rolled back.
 #[must_use = "a COPY that is not finished is rolled back"]
@@ -29,23 +28,15 @@ pub struct CopyIn<'s> {
 }
 
 impl<'s> CopyIn<'s> {
-    pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyIn<'s>> {
-        let sql = Sql::new(statement);
-        let limit = session.account.limit();
+    pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyIn<'s>> {
+        let limit = session.copy_limit(sql);
         let sink = session
-            .start_copy(depth, &sql, limit, |client, encoded| Box::pin(client.copy_in(encoded.text())))
+            .start_copy(depth, sql, limit, |client, encoded| Box::pin(client.copy_in(encoded.text())))
             .await;
         // tokio-postgres gives up a refused COPY with a Sync no one waits for, and ends over its answer
         session.account.broken |= matches!(&sink, Err(error) if error.kind() == Kind::Server);
         let sink = sink?;
         Ok(CopyIn { session, limit, sink: Box::pin(sink) })
-    }
-
-    /// Says how long the server may take no data, and how long it may take to finish, instead of the transaction's limit for a
-    /// statement.
-    pub fn timeout(mut self, limit: Duration) -> CopyIn<'s> {
-        self.limit = Limit::Of(limit);
-        self
     }
 
     /// Sends a piece of data, waiting while the server is behind.
@@ -85,8 +76,8 @@ impl<'s> CopyIn<'s> {
 
 /// Data on its way out of a table: `COPY … TO STDOUT`.
 ///
-/// The server's `statement_timeout` is off meanwhile; instead each piece has that time to come (see
-/// [`timeout`](CopyOut::timeout)).
+/// The server's `statement_timeout` is off meanwhile. Instead each piece has that time to come, or the [`timeout`](Sql::timeout) of
+/// the statement.
 ///
 /// Read it to its end: dropped before, it ends the session's connection, and the transaction is rolled back.
 pub struct CopyOut<'s> {
@@ -97,20 +88,12 @@ pub struct CopyOut<'s> {
 }
 
 impl<'s> CopyOut<'s> {
-    pub(crate) async fn open(session: &'s mut Session, depth: usize, statement: &str) -> Result<CopyOut<'s>> {
-        let sql = Sql::new(statement);
-        let limit = session.account.limit();
+    pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyOut<'s>> {
+        let limit = session.copy_limit(sql);
         let stream = session
-            .start_copy(depth, &sql, limit, |client, encoded| Box::pin(client.copy_out(encoded.text())))
+            .start_copy(depth, sql, limit, |client, encoded| Box::pin(client.copy_out(encoded.text())))
             .await?;
         Ok(CopyOut { session, limit, stream: Box::pin(stream), over: false })
-    }
-
-    /// Says how long a piece may take to come, instead of the transaction's limit for a statement.
-    #[must_use]
-    pub fn timeout(mut self, limit: Duration) -> CopyOut<'s> {
-        self.limit = Limit::Of(limit);
-        self
     }
 
     /// The next piece of data, or `None` after the last.
@@ -149,9 +132,9 @@ impl Transaction<'_> {
     /// # Cancel safety
     ///
     /// As [`execute`](Transaction::execute).
-    pub async fn copy_in(&mut self, statement: &str) -> Result<CopyIn<'_>> {
+    pub async fn copy_in<'q>(&mut self, statement: impl Into<Sql<'q>>) -> Result<CopyIn<'_>> {
         let (session, depth) = self.parts();
-        CopyIn::open(session, depth, statement).await
+        CopyIn::open(session, depth, &statement.into()).await
     }
 
     /// Starts `COPY … TO STDOUT`, and gives its data as a stream.
@@ -163,23 +146,30 @@ impl Transaction<'_> {
     /// # Cancel safety
     ///
     /// As [`execute`](Transaction::execute).
-    pub async fn copy_out(&mut self, statement: &str) -> Result<CopyOut<'_>> {
+    pub async fn copy_out<'q>(&mut self, statement: impl Into<Sql<'q>>) -> Result<CopyOut<'_>> {
         let (session, depth) = self.parts();
-        CopyOut::open(session, depth, statement).await
+        CopyOut::open(session, depth, &statement.into()).await
     }
 }
 
 impl Session {
+    fn copy_limit(&self, sql: &Sql<'_>) -> Limit {
+        sql.own_timeout().map_or(self.account.limit(), Limit::Of)
+    }
+
     /// Starts a COPY. Until it is finished it counts as unanswered.
     async fn start_copy<T, F>(&mut self, depth: usize, sql: &Sql<'_>, limit: Limit, start: F) -> Result<T>
     where
         F: for<'c> FnOnce(&'c Client, &'c Encoded<'c>) -> Sent<'c, T>,
     {
-        if !sql.is_copy() {
+        let refused = match (sql.is_copy(), sql.has_parameters()) {
+            (false, _) => Some("only COPY can be copied: use execute or fetch_all for other statements"),
+            (true, true) => Some("COPY takes no parameters: PostgreSQL has none there"),
+            (true, false) => None,
+        };
+        if let Some(refused) = refused {
             self.account.fail(None);
-            return Err(Error::refused(
-                "only COPY can be copied: use execute or fetch_all for other statements",
-            ));
+            return Err(Error::refused(refused));
         }
         self.before_flight(depth, &[]).await?;
         self.start(depth, sql, Stake::Nothing, limit, start).await

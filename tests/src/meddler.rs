@@ -188,6 +188,9 @@ impl Down<'_> {
 
     async fn pass(&mut self, message: &[u8], from: &mut Messages) -> Option<()> {
         self.to.write_all(message).await.ok()?;
+        if message.first() == Some(&b'G') {
+            self.asked.fetch_sub(1, Ordering::SeqCst); // the Sync behind the Execute of a COPY is ignored
+        }
         if message.first() == Some(&b'Z') {
             self.answered += 1;
             let is_idle = message.last() == Some(&b'I');

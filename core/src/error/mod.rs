@@ -254,6 +254,12 @@ impl Error {
         self
     }
 
+    /// The same error of a statement in another place of its batch, or in none.
+    pub(crate) fn moved_to(mut self, statement: Option<usize>) -> Error {
+        self.0.statement = statement;
+        self
+    }
+
     pub(crate) fn transaction(&self) -> Option<u64> {
         self.0.transaction
     }

@@ -75,7 +75,10 @@ impl Account {
                     opening.push(Sql::new("BEGIN"));
                     opening.extend(options.set_transaction().map(Sql::new));
                     opening.extend(transaction_limits.iter().cloned().map(Sql::new));
-                    opening.extend(block.limit.map(|limit| limit.set(true)));
+                    // what the session wants is set already where it can be
+                    let wanted = Some(self.wanted)
+                        .filter(|wanted| *wanted != Limit::Default && !transaction_limits.is_empty());
+                    opening.extend(block.limit.or(wanted).map(|limit| limit.set(true)));
                     opening.extend(options.asks_for_id().then(|| Sql::new(TransactionId::QUERY)));
                 }
                 Start::Savepoint(name) => opening.push(Sql::new(format!("SAVEPOINT {name}"))),

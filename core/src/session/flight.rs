@@ -9,6 +9,7 @@ use super::session::{Behind, Session, stake};
 use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::sql::{Encoded, Sql};
 use crate::sqlstate::SqlState;
+use crate::transaction_options::TransactionOptions;
 
 /// One statement of a flight.
 #[derive(Debug)]
@@ -73,6 +74,9 @@ impl Session {
         if statements.is_empty() {
             return Ok(Vec::new());
         }
+        if depth == 0 && self.limits_travel_with_transactions(statements, timeout) {
+            return self.each_in_a_transaction(statements, timeout, want).await;
+        }
         self.before_flight(depth, statements).await?;
         let mut lines = self.opening_lines();
         self.plan(&mut lines, depth, statements, timeout);
@@ -84,11 +88,43 @@ impl Session {
         })
     }
 
+    /// Whether a limit is wanted that behind a pooler can't be set for a statement alone: the next may meet another server.
+    fn limits_travel_with_transactions(&self, statements: &[Sql<'_>], timeout: Option<Duration>) -> bool {
+        let has_limit = timeout.is_some()
+            || self.account.wanted != Limit::Default
+            || statements.iter().any(|sql| sql.own_timeout().is_some());
+        has_limit && self.scope.settings().pooler.is_some()
+    }
+
+    async fn each_in_a_transaction(
+        &mut self,
+        statements: &[Sql<'_>],
+        timeout: Option<Duration>,
+        want: Want,
+    ) -> Result<Vec<Outcome>> {
+        let (mut outcomes, mut failure) = (Vec::new(), None);
+        for (position, sql) in statements.iter().enumerate() {
+            let options = TransactionOptions::new();
+            let options = timeout.map_or(options.clone(), |limit| options.timeout(limit));
+            match self.atomic(std::slice::from_ref(sql), options, want).await {
+                Ok(outcome) => outcomes.extend(outcome),
+                Err(error) => drop(failure.get_or_insert(error.moved_to((statements.len() > 1).then_some(position)))),
+            }
+        }
+        failure.map_or(Ok(outcomes), Err)
+    }
+
     /// The beginning of every block that has not begun.
     pub(crate) fn opening_lines<'q>(&self) -> Vec<Line<'q>> {
         let limit = self.account.limit();
-        let opening = self.account.opening(&self.scope.settings().transaction_limits());
-        opening.into_iter().map(|sql| Line::ours(sql, Role::Opening, limit)).collect()
+        let settings = self.scope.settings();
+        let opening = self.account.opening(&settings.transaction_limits());
+        let opening = opening.into_iter().map(|sql| Line::ours(sql, Role::Opening, limit));
+        // behind a pooler the session's limit is one of the transaction's
+        let is_behind = self.account.kept != self.account.wanted && settings.pooler.is_none();
+        let first = self.account.blocks.first().is_some_and(|block| !block.begun);
+        let session = (is_behind && first).then(|| self.account.wanted.set(false));
+        session.map(|sql| Line::ours(sql, Role::Opening, limit)).into_iter().chain(opening).collect()
     }
 
     /// Plans statements, each with the server's limit set to its own where that differs.

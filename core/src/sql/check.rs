@@ -56,6 +56,10 @@ impl Sql<'_> {
         self.inspect().command == Command::Copy
     }
 
+    pub(crate) fn has_parameters(&self) -> bool {
+        !self.params.is_empty()
+    }
+
     /// Whether it may commit by itself before it fails.
     pub(crate) fn may_commit(&self) -> bool {
         self.inspect().command == Command::Procedure

@@ -162,7 +162,7 @@ async fn a_copy_is_limited_by_silence(via: Via) -> Result<()> {
     }
     assert_eq!(bytes, 8 * 9001);
     drop(out);
-    let mut out = tx.copy_out("COPY (SELECT pg_sleep(1.2)) TO STDOUT").await?.timeout(LONG);
+    let mut out = tx.copy_out(sql!("COPY (SELECT pg_sleep(1.2)) TO STDOUT").timeout(LONG)).await?;
     while out.next().await?.is_some() {}
     drop(out);
     tx.commit().await?;

@@ -60,6 +60,8 @@ pub(crate) struct Bed {
     /// As the library gets it.
     pub(crate) url: String,
     pub(crate) other: Client,
+    /// It closes with the test.
+    _door: Option<Meddler>,
 }
 
 /// Ends with the process; what it leaves on the disk goes with the next run's start.
@@ -67,9 +69,6 @@ static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
 /// The same. It gives its connections up soon, or those of all tests were more than the server takes.
 static BOUNCER: OnceCell<Option<PgBouncer>> = OnceCell::const_new();
-
-/// Before the server of all tests.
-static FORGETFUL: OnceCell<Meddler> = OnceCell::const_new();
 
 async fn server() -> Result<String> {
     if let Ok(url) = std::env::var("PGSPAN_TEST_DATABASE_URL") {
@@ -98,19 +97,17 @@ impl Bed {
         let (base, _) = base.rsplit_once('/').context("the URL names no database")?;
         let direct = format!("{base}/{name}?{query}");
         let other = client(&direct).await?;
+        let mut door = None;
         let url = match via {
             Via::Nothing => direct,
-            Via::Forgetful => {
-                let start = || Meddler::before(&server, Meddling::Forget);
-                FORGETFUL.get_or_try_init(start).await?.url(&direct)
-            }
+            Via::Forgetful => door.insert(Meddler::before(&direct, Meddling::Forget).await?).url(&direct),
             Via::PgBouncer => {
                 let start = || PgBouncer::before_with(&server, &[("server_idle_timeout", "5")]);
                 let bouncer = BOUNCER.get_or_try_init(start).await?;
                 bouncer.as_ref().context("PgBouncer is not installed")?.url(&name)
             }
         };
-        Ok(Bed { via, url, other })
+        Ok(Bed { via, url, other, _door: door })
     }
 
     /// A database with `students(name)`, where a name is there once at most.
