@@ -1,87 +1,81 @@
 //! A place in a text, which only moves forward and only by whole characters.
 
-use crate::problem::Problem;
-
 /// A place in a text.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cursor<'a> {
     text: &'a str,
-    rest: &'a str,
+    /// In bytes.
+    at: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, rest: text }
+        Self { text, at: 0 }
+    }
+
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// All that lies behind this place.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     pub(crate) fn peek(&self) -> Option<char> {
-        self.rest.chars().next()
+        self.rest().chars().next()
     }
 
     pub(crate) fn starts_with(&self, start: &str) -> bool {
-        self.rest.starts_with(start)
+        self.rest().starts_with(start)
     }
 
     /// Passes one character; at the end it stays there.
     pub(crate) fn bump(&mut self) {
-        let mut rest = self.rest.chars();
-        rest.next();
-        self.rest = rest.as_str();
+        self.advance(self.peek().map_or(0, char::len_utf8));
     }
 
     /// Passes `start` if it is what comes next.
     pub(crate) fn eat(&mut self, start: &str) -> bool {
-        match self.rest.strip_prefix(start) {
-            Some(rest) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
+        let next = self.starts_with(start);
+        if next {
+            self.advance(start.len());
         }
+        next
     }
 
-    /// Passes all characters that are wanted, and returns them.
+    /// Passes all characters that are wanted, and returns them. It looks at bytes, so either all characters beyond ASCII are
+    /// wanted or none.
     pub(crate) fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'a str {
         let start = *self;
-        self.rest = self.rest.trim_start_matches(wanted);
+        let rest = self.rest().as_bytes();
+        let unwanted = rest.iter().position(|&byte| !wanted(char::from(byte)));
+        self.advance(unwanted.unwrap_or(rest.len()));
         start.up_to(self)
     }
 
-    /// Passes everything up to and with `end`; false if it never comes.
+    /// Passes everything up to and with `end`; if it never comes, passes everything and returns false.
     pub(crate) fn pass(&mut self, end: &str) -> bool {
-        match self.rest.split_once(end) {
-            Some((_, rest)) => {
-                self.rest = rest;
-                true
-            }
-            None => false,
-        }
+        let rest = self.rest();
+        let found = rest.find(end);
+        self.advance(found.map_or(rest.len(), |before| before + end.len()));
+        found.is_some()
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+        #[cfg(test)]
+        PASSED.with(|passed| passed.set(passed.get() + bytes));
+    }
+
+    /// The text before this place.
+    pub(crate) fn before(&self) -> &'a str {
+        self.text.get(..self.at).unwrap_or_default()
     }
 
     /// The text from here to a later place.
     pub(crate) fn up_to(&self, later: &Self) -> &'a str {
-        self.rest.get(..self.rest.len().saturating_sub(later.rest.len())).unwrap_or_default()
-    }
-
-    /// How many bytes are before this place.
-    pub(crate) fn offset(&self) -> usize {
-        self.text.len() - self.rest.len()
-    }
-
-    /// Moves to the end.
-    pub(crate) fn finish(&mut self) {
-        self.rest = "";
-    }
-
-    /// What is wrong at this place.
-    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
-        let before = self.text.get(..self.offset()).unwrap_or_default();
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Problem {
-            message: message.into(),
-            line: before.matches('\n').count() + 1,
-            column: line.chars().count() + 1,
-        }
+        self.text.get(self.at..later.at).unwrap_or_default()
     }
 }
 
@@ -95,4 +89,15 @@ pub(crate) fn is_word_start(c: char) -> bool {
 /// Whether a key word or identifier may go on with this character.
 pub(crate) fn is_word(c: char) -> bool {
     is_word_start(c) || c.is_ascii_digit() || c == '$'
+}
+
+/// Whether PostgreSQL takes this character for white space; a no-break space, for example, is a letter.
+pub(crate) fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many bytes the cursors of this thread have passed: what reading a text costs.
+    pub(crate) static PASSED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

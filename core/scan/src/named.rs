@@ -1,36 +1,42 @@
-//! Reads the text of `sql!`: SQL with named parameters in, SQL with `$n` and the names in order out.
+//! `{name}`: SQL with named parameters in, SQL with `$n` and the names in order out.
 //!
-//! A brace means a parameter only where PostgreSQL could read one. Nothing here knows of proc-macros, so that all of it can be
-//! tested with plain text.
+//! A brace means a parameter only where PostgreSQL could read one.
 
 #[cfg(test)]
 mod tests;
 
-use crate::cursor::{self, Cursor};
+use crate::cursor::{Cursor, is_space, is_word_start};
 use crate::problem::Problem;
-use crate::quoted;
+use crate::tokens::{Kind, Token};
 
 /// Replaces every `{name}` by its `$n`.
 ///
+/// ```
+/// let named = pgspan_scan::named("SELECT {a} + {b}, '{c}'")?;
+/// assert_eq!(named.text, "SELECT $1 + $2, '{c}'");
+/// assert_eq!(named.names, ["a", "b"]);
+/// # Ok::<(), pgspan_scan::Problem>(())
+/// ```
+///
 /// # Errors
 ///
-/// What PostgreSQL could not read, or what is no parameter, with what to write instead.
+/// A brace, a dollar or a quote that can't be meant as it is written. The [`Problem`] says what to write instead.
 pub fn named(sql: &str) -> Result<Named, Problem> {
-    let mut scanner = Scanner { cursor: Cursor::new(sql), scanned: Named::default(), last: Last::Other };
+    let mut scanner = Scanner { cursor: Cursor::new(sql), named: Named::default(), last: Last::Other };
     while let Some(next) = scanner.cursor.peek() {
         scanner.step(next)?;
     }
-    Ok(scanner.scanned)
+    Ok(scanner.named)
 }
 
 /// A statement as PostgreSQL takes it.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Named {
     /// The SQL, with `$1`, `$2`, … for parameters.
     pub text: String,
     /// The parameters' names: the first is `$1`. No name is twice in it.
     pub names: Vec<String>,
-    /// Where each `$n` begins in the text, in bytes.
+    /// Where each `$n` of the text begins, in bytes and in order; [`inspect`](crate::inspect) asks for it.
     pub placed: Vec<usize>,
 }
 
@@ -44,41 +50,54 @@ enum Last {
 
 struct Scanner<'a> {
     cursor: Cursor<'a>,
-    scanned: Named,
+    named: Named,
     last: Last,
 }
 
 impl Scanner<'_> {
-    /// Reads one token, or one character of no interest.
+    /// Reads white space, a brace with what belongs to it, or any other token.
     fn step(&mut self, next: char) -> Result<(), Problem> {
         let start = self.cursor;
-        let mut last = Last::Other;
-        match next {
-            '{' | '}' => return self.brace(next),
-            '\'' => quoted::string(&mut self.cursor)?,
-            '"' => quoted::identifier(&mut self.cursor)?,
-            '$' => quoted::dollar(&mut self.cursor)?,
-            _ if self.cursor.starts_with("--") => quoted::line_comment(&mut self.cursor),
-            _ if self.cursor.starts_with("/*") => quoted::block_comment(&mut self.cursor)?,
-            _ if cursor::is_word_start(next) || next.is_ascii_digit() => {
-                last = Last::Word;
-                if self.last == Last::Parameter {
-                    return Err(
-                        start.problem("a parameter can't be part of a word: put a space after the `}`")
-                    );
-                }
-                let continues = if next.is_ascii_digit() { char::is_alphanumeric } else { cursor::is_word };
-                let word = self.cursor.take_while(continues);
-                if word.eq_ignore_ascii_case("e") && self.cursor.peek() == Some('\'') {
-                    last = Last::Other;
-                    quoted::escape_string(&mut self.cursor)?;
-                }
-            }
-            _ => self.cursor.bump(),
+        if is_space(next) {
+            self.named.text.push_str(self.cursor.take_while(is_space));
+            self.last = Last::Other;
+        } else if matches!(next, '{' | '}') {
+            self.brace(next)?;
+        } else if let Some(token) = Token::next(&mut self.cursor) {
+            self.check(&token).map_err(|message| Problem::new(&start, message))?;
+            self.named.text.push_str(token.text);
+            self.last = match token.kind {
+                Kind::Word | Kind::Number => Last::Word,
+                _ => Last::Other,
+            };
         }
-        self.scanned.text.push_str(start.up_to(&self.cursor));
-        self.last = last;
         Ok(())
+    }
+
+    /// Why a token can't stand here.
+    fn check(&self, token: &Token<'_>) -> Result<(), String> {
+        let like_a_word = token.text.starts_with(|c: char| is_word_start(c) || c.is_ascii_digit());
+        if self.last == Last::Parameter && like_a_word {
+            return Err("a parameter can't be part of a word: put a space after the `}`".to_owned());
+        }
+        if token.is("$") && self.cursor.peek() == Some('{') {
+            return Err("a parameter has no dollar: write `{id}`, not `${id}`".to_owned());
+        }
+        let (delimiter, ..) = token.parts();
+        let closing = match token.kind {
+            Kind::Parameter => {
+                return Err(format!(
+                    "`{}`: parameters are named: write `{{id}}` for a variable and the number comes by itself",
+                    token.text
+                ));
+            }
+            _ if token.is_closed() => return Ok(()),
+            Kind::Text => "this string is never closed: close it with `'`",
+            Kind::QuotedName => "this quoted identifier is never closed: close it with `\"`",
+            Kind::BlockComment => "this comment is never closed: close it with `*/`",
+            _ => return Err(format!("this dollar quote is never closed: close it with `{delimiter}`")),
+        };
+        Err(closing.to_owned())
     }
 
     /// `{name}`, `{{` or `}}`.
@@ -87,35 +106,41 @@ impl Scanner<'_> {
         self.cursor.bump();
         if self.cursor.peek() == Some(brace) {
             self.cursor.bump();
-            self.scanned.text.push(brace);
+            self.named.text.push(brace);
             self.last = Last::Other;
             return Ok(());
         }
         if brace == '}' {
-            return Err(start.problem("`}` closes nothing: write `}}` for a brace"));
+            return Err(Problem::new(&start, "`}` closes nothing: write `}}` for a brace"));
         }
         let inside = self.cursor.take_while(|c| c != '{' && c != '}');
         if self.cursor.peek() != Some('}') {
-            return Err(start.problem("`{` is never closed: close it with `}`, or write `{{` for a brace"));
+            return Err(Problem::new(
+                &start,
+                "`{` is never closed: close it with `}`, or write `{{` for a brace",
+            ));
         }
         self.cursor.bump();
-        let name = parameter(inside.trim()).map_err(|message| start.problem(message))?;
+        let name = parameter(inside.trim()).map_err(|message| Problem::new(&start, message))?;
         if self.last == Last::Word {
-            return Err(start.problem(format!(
-                "a parameter can't be part of a word: put a space before `{{{name}}}`; a parameter is a value and \
+            return Err(Problem::new(
+                &start,
+                format!(
+                    "a parameter can't be part of a word: put a space before `{{{name}}}`; a parameter is a value and \
                  can't stand for a name, such as a table's"
-            )));
+                ),
+            ));
         }
         let number = self.number(name);
-        self.scanned.placed.push(self.scanned.text.len());
-        self.scanned.text.push_str(&format!("${number}"));
+        self.named.placed.push(self.named.text.len());
+        self.named.text.push_str(&format!("${number}"));
         self.last = Last::Parameter;
         Ok(())
     }
 
     /// The number of a parameter, which is new at its first appearance.
     fn number(&mut self, name: &str) -> usize {
-        let names = &mut self.scanned.names;
+        let names = &mut self.named.names;
         let index = names.iter().position(|known| known == name).unwrap_or_else(|| {
             names.push(name.to_owned());
             names.len() - 1

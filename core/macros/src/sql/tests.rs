@@ -26,7 +26,11 @@ fn variables_are_captured_by_name() {
     let c_b = captured(quote!(b));
     expands(
         quote!("SELECT {a} + {b} AS sum"),
-        quote!(::pgspan::Sql::from_macro("SELECT $1 + $2 AS sum", ::std::vec![#c_a, #c_b])),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1 + $2 AS sum",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![#c_a, #c_b]
+        )),
     );
 }
 
@@ -35,13 +39,44 @@ fn a_name_used_twice_is_bound_once() {
     let c_a = captured(quote!(a));
     expands(
         quote!("SELECT {a} + {a}"),
-        quote!(::pgspan::Sql::from_macro("SELECT $1 + $1", ::std::vec![#c_a])),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1 + $1",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![#c_a]
+        )),
     );
 }
 
 #[test]
 fn without_parameters_there_is_nothing_to_bind() {
-    expands(quote!("SELECT 1"), quote!(::pgspan::Sql::from_macro("SELECT 1", ::std::vec::Vec::new())));
+    expands(
+        quote!("SELECT 1"),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT 1",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec::Vec::new()
+        )),
+    );
+}
+
+#[test]
+fn what_the_words_say_is_written_into_the_program() {
+    expands(
+        quote!("SET LOCAL statement_timeout = '1.5s'"),
+        quote!(::pgspan::Sql::from_macro(
+            "SET LOCAL statement_timeout = '1.5s'",
+            ::pgspan::macros::Inspection {
+                command: ::pgspan::macros::Command::Other,
+                effect: ::pgspan::macros::Effect::OnlyInTransaction,
+                statement_timeout: ::std::option::Option::Some((
+                    true,
+                    ::pgspan::macros::TimeLimit::Of(::std::time::Duration::from_millis(1500u64))
+                )),
+                ..::pgspan::macros::Inspection::PLAIN
+            },
+            ::std::vec::Vec::new()
+        )),
+    );
 }
 
 #[test]
@@ -50,6 +85,7 @@ fn other_values_are_named_in_any_order_and_bound_in_the_order_of_the_text() {
         quote!(r#"SELECT {a}, {b}, "x""#, b = 1 + 1, a = user.name(),),
         quote!(::pgspan::Sql::from_macro(
             "SELECT $1, $2, \"x\"",
+            ::pgspan::macros::Inspection::PLAIN,
             ::std::vec![::pgspan::macros::bind(&(user.name())), ::pgspan::macros::bind(&(1 + 1))]
         )),
     );
@@ -60,7 +96,11 @@ fn named_values_and_variables_mix() {
     let c_b = captured(quote!(b));
     expands(
         quote!("SELECT {a}, {b}", a = b),
-        quote!(::pgspan::Sql::from_macro("SELECT $1, $2", ::std::vec![::pgspan::macros::bind(&(b)), #c_b])),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1, $2",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![::pgspan::macros::bind(&(b)), #c_b]
+        )),
     );
 }
 
@@ -71,7 +111,11 @@ fn a_keyword_is_a_raw_variable_and_self_is_self() {
     let c_self = captured(quote!(self));
     expands(
         quote!("SELECT {type}, {gen}, {self}"),
-        quote!(::pgspan::Sql::from_macro("SELECT $1, $2, $3", ::std::vec![#c_type, #c_gen, #c_self])),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1, $2, $3",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![#c_type, #c_gen, #c_self]
+        )),
     );
 }
 
@@ -80,12 +124,20 @@ fn a_keyword_can_name_a_value_with_and_without_its_mark() {
     for argument in [quote!(type = kind), quote!(r#type = kind)] {
         expands(
             quote!("SELECT {type}", #argument),
-            quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::macros::bind(&(kind))])),
+            quote!(::pgspan::Sql::from_macro(
+                "SELECT $1",
+                ::pgspan::macros::Inspection::PLAIN,
+                ::std::vec![::pgspan::macros::bind(&(kind))]
+            )),
         );
     }
     expands(
         quote!("SELECT {crate}", crate = 1),
-        quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![::pgspan::macros::bind(&(1))])),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![::pgspan::macros::bind(&(1))]
+        )),
     );
 }
 
@@ -172,5 +224,12 @@ fn what_does_not_parse_is_an_error_and_no_panic() {
 fn a_literal_that_comes_through_another_macro_is_a_literal() {
     let c_a = captured(quote!(a));
     let literal = proc_macro2::Group::new(proc_macro2::Delimiter::None, quote!("SELECT {a}"));
-    expands(quote!(#literal), quote!(::pgspan::Sql::from_macro("SELECT $1", ::std::vec![#c_a])));
+    expands(
+        quote!(#literal),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![#c_a]
+        )),
+    );
 }

@@ -1,6 +1,9 @@
 //! Siblings that were looked for: each kind of temporary object, at the start and inside; each word of SET; names that only begin like
 //! one; calls qualified, quoted, in another case, as a column, as a string; bodies of DO; what a parameter may stand in.
 
+mod siblings;
+mod strange;
+
 use std::time::Duration;
 
 use super::*;

@@ -1,13 +1,12 @@
 use super::*;
+use crate::generated::generated;
 
 /// The text is accepted and becomes `text` with these names.
 #[track_caller]
 fn becomes(sql: &str, text: &str, names: &[&str]) {
-    let scanned = named(sql).unwrap();
-    assert_eq!(
-        (scanned.text.as_str(), scanned.names),
-        (text, names.iter().map(ToString::to_string).collect())
-    );
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let named = named(sql).unwrap();
+    assert_eq!((named.text.as_str(), named.names.as_slice()), (text, names.as_slice()));
 }
 
 /// The text is accepted, and every parameter in it is `{a}`: none of the other braces and dollars is touched.
@@ -32,9 +31,9 @@ fn names_become_numbers_in_the_order_of_first_appearance() {
 #[test]
 fn the_tenth_name_is_number_ten() {
     let names: Vec<String> = (1..=10).map(|n| format!("a{n}")).collect();
-    let scanned = named(&names.iter().map(|name| format!("({{{name}}})")).collect::<String>()).unwrap();
-    assert_eq!(scanned.text, "($1)($2)($3)($4)($5)($6)($7)($8)($9)($10)");
-    assert_eq!(scanned.names, names);
+    let named = named(&names.iter().map(|name| format!("({{{name}}})")).collect::<String>()).unwrap();
+    assert_eq!(named.text, "($1)($2)($3)($4)($5)($6)($7)($8)($9)($10)");
+    assert_eq!(named.names, names);
 }
 
 #[test]
@@ -238,10 +237,13 @@ fn an_empty_text_is_an_empty_statement() {
 fn no_text_panics_and_what_is_accepted_has_as_many_names_as_numbers() {
     let mut accepted = 0;
     for sql in generated(FRAGMENTS) {
-        let Ok(Named { text, names, .. }) = named(&sql) else { continue };
+        let Ok(Named { text, names, placed }) = named(&sql) else { continue };
         accepted += 1;
         for n in 1..=names.len() {
             assert!(text.contains(&format!("${n}")), "{sql:?} became {text:?}");
+        }
+        for place in placed {
+            assert!(text[place..].starts_with('$'), "{sql:?} became {text:?}");
         }
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len(), "{sql:?}");
@@ -255,23 +257,11 @@ fn a_text_without_braces_is_accepted_as_it_is_or_refused() {
         FRAGMENTS.iter().copied().filter(|fragment| !fragment.contains(['{', '}'])).collect();
     let mut accepted = 0;
     for sql in generated(&plain) {
-        let Ok(scanned) = named(&sql) else { continue };
+        let Ok(named) = named(&sql) else { continue };
         accepted += 1;
-        assert_eq!(scanned, Named { text: sql, names: Vec::new(), placed: Vec::new() });
+        assert_eq!(named, Named { text: sql, ..Named::default() });
     }
     assert!(accepted > 100, "the generator makes nothing but errors");
-}
-
-/// A few thousand texts of up to a dozen fragments, the same in every run.
-fn generated(fragments: &[&str]) -> impl Iterator<Item = String> {
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap() % below
-    };
-    (0..4000).map(move |_| (0..random(12)).map(|_| fragments[random(fragments.len())]).collect())
 }
 
 const FRAGMENTS: &[&str] = &[

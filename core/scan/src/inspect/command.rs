@@ -1,0 +1,115 @@
+//! What the first words of a statement ask for.
+
+use crate::tokens::Tokens;
+
+/// What kind of statement it is, where that makes a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// It begins or ends a transaction: BEGIN, START, COMMIT, END, ROLLBACK or ABORT.
+    TransactionControl,
+    /// SAVEPOINT or RELEASE.
+    Savepoint,
+    /// PREPARE TRANSACTION.
+    PrepareTransaction,
+    /// COPY.
+    Copy,
+    /// CALL or DO: outside of a transaction it may commit by itself.
+    Procedure,
+    /// DISCARD ALL, DISCARD PLANS or DEALLOCATE: what was prepared may be gone.
+    Forget,
+    /// Any other.
+    Other,
+}
+
+impl Command {
+    pub(super) fn of(first: &str, mut rest: Tokens<'_>) -> Self {
+        let is = |word: &&str| first.eq_ignore_ascii_case(word);
+        let is_one_of = |words: &[&str]| words.iter().any(is);
+        if is_one_of(&["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT"]) {
+            Self::TransactionControl
+        } else if is_one_of(&["SAVEPOINT", "RELEASE"]) {
+            Self::Savepoint
+        } else if is(&"COPY") {
+            Self::Copy
+        } else if is_one_of(&["CALL", "DO"]) {
+            Self::Procedure
+        } else if is(&"DEALLOCATE") || is(&"DISCARD") && rest.eat(&["ALL", "PLANS"]) {
+            Self::Forget
+        // but PREPARE transaction AS … prepares a statement of that name
+        } else if is(&"PREPARE") && rest.eat(&["TRANSACTION"]) && !rest.eat(&["AS", "("]) {
+            Self::PrepareTransaction
+        } else {
+            Self::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Looked for as siblings: what may stand before the first word; words that only begin like a command.
+
+    use super::*;
+    use crate::inspect;
+
+    #[test]
+    fn the_first_word_says_the_command() {
+        for (text, command) in [
+            ("BEGIN", Command::TransactionControl),
+            ("begin;", Command::TransactionControl),
+            (" start transaction", Command::TransactionControl),
+            ("COMMIT", Command::TransactionControl),
+            ("COMMIT PREPARED 'x'", Command::TransactionControl),
+            ("end", Command::TransactionControl),
+            ("ROLLBACK TO a", Command::TransactionControl),
+            ("abort", Command::TransactionControl),
+            ("SAVEPOINT a", Command::Savepoint),
+            ("Release a", Command::Savepoint),
+            ("PREPARE TRANSACTION 'x'", Command::PrepareTransaction),
+            ("COPY users FROM STDIN", Command::Copy),
+            ("copy(SELECT 1) TO STDOUT", Command::Copy),
+            ("CALL p()", Command::Procedure),
+            ("DO $$BEGIN END$$", Command::Procedure),
+            ("DO'BEGIN END'", Command::Procedure),
+            ("DEALLOCATE p", Command::Forget),
+            ("DISCARD ALL", Command::Forget),
+            ("discard plans", Command::Forget),
+        ] {
+            for before in
+                ["", " ", "\t\n\r\x0b\x0c", "-- a\n", "-- a\r", "/* a /* b */ */", ";;", "((", "; /**/ ("]
+            {
+                let text = format!("{before}{text}");
+                assert_eq!(inspect(&text, &[]).command, command, "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_that_only_looks_like_a_command_is_none() {
+        for text in [
+            "",
+            "()",
+            "--",
+            "/* BEGIN",
+            "SELECT 1",
+            "endless()",
+            "BEGIN_",
+            "BEGIN1",
+            "begin$",
+            "beginé",
+            "\u{a0}BEGIN",
+            "\"BEGIN\"",
+            "'BEGIN'",
+            "$$BEGIN$$",
+            "1 BEGIN",
+            "INSERT INTO commit VALUES (1)",
+            "PREPARE p AS SELECT 1",
+            "PREPARE transaction AS SELECT 1",
+            "PREPARE transaction (int) AS SELECT $1",
+            "DISCARD TEMP",
+            "DISCARD SEQUENCES",
+            "EXPLAIN SELECT 1",
+        ] {
+            assert_eq!(inspect(text, &[]).command, Command::Other, "{text}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What a statement leaves behind, as far as its first words say it.
+
+use crate::tokens::Tokens;
+
+/// What a statement leaves behind in its session.
+///
+/// What `lastval()` and `currval()` answer is not counted: every INSERT into a table with a sequence changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing but data.
+    None,
+    /// Nothing, and it does nothing at all outside a transaction, where PostgreSQL only warns: SET LOCAL, SET TRANSACTION
+    /// and SET CONSTRAINTS.
+    OnlyInTransaction,
+    /// A setting, a prepared statement, a temporary table, a lock, …: whoever uses the connection next could notice.
+    SessionState,
+}
+
+pub(super) fn of_first_word(first: &str, rest: Tokens<'_>) -> Effect {
+    let is = |word: &&str| first.eq_ignore_ascii_case(word);
+    if is(&"SET") {
+        return set(rest);
+    }
+    let always = ["RESET", "DISCARD", "LISTEN", "UNLISTEN", "PREPARE", "DEALLOCATE", "LOAD"];
+    if always.iter().any(is) { Effect::SessionState } else { Effect::None }
+}
+
+fn set(mut rest: Tokens<'_>) -> Effect {
+    // SET SESSION TRANSACTION is SET TRANSACTION, whatever it sounds like.
+    rest.eat(&["SESSION"]);
+    let local = rest.eat(&["LOCAL", "TRANSACTION", "CONSTRAINTS"]);
+    // They are no reserved words: `SET local.tenant = 7` sets a parameter.
+    let is_parameter = rest.eat(&[".", "=", "TO"]);
+    if local && !is_parameter { Effect::OnlyInTransaction } else { Effect::SessionState }
+}
+
+/// Whether a statement names functions without calling them: in GRANT EXECUTE ON FUNCTION, CREATE FUNCTION and the like. A
+/// body is not run by it either.
+pub(super) fn names_functions_only(first: &str, mut rest: Tokens<'_>) -> bool {
+    let is = |word: &&str| first.eq_ignore_ascii_case(word);
+    if ["CREATE", "ALTER"].iter().any(is) {
+        if rest.eat(&["OR"]) {
+            rest.eat(&["REPLACE"]);
+        }
+        return rest.eat(&["FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE"]);
+    }
+    ["COMMENT", "DROP", "GRANT", "REVOKE"].iter().any(is)
+}
