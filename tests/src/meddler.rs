@@ -187,6 +187,8 @@ impl Down<'_> {
     }
 
     async fn pass(&mut self, message: &[u8], from: &mut Messages) -> Option<()> {
+        // before the client hears it: what it asks then is asked of a server that it has
+        let until = self.asked.load(Ordering::SeqCst);
         self.to.write_all(message).await.ok()?;
         if message.first() == Some(&b'G') {
             self.asked.fetch_sub(1, Ordering::SeqCst); // the Sync behind the Execute of a COPY is ignored
@@ -195,15 +197,14 @@ impl Down<'_> {
             self.answered += 1;
             let is_idle = message.last() == Some(&b'I');
             if self.meddling == Meddling::Forget && is_idle {
-                self.forget(from).await?;
+                self.forget(until, from).await?;
             }
         }
         Some(())
     }
 
     /// Swallows the answers to everything that was asked already.
-    async fn forget(&mut self, from: &mut Messages) -> Option<()> {
-        let until = self.asked.load(Ordering::SeqCst);
+    async fn forget(&mut self, until: u64, from: &mut Messages) -> Option<()> {
         while self.answered < until {
             if from.next().await?.first() == Some(&b'Z') {
                 self.answered += 1;
