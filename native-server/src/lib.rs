@@ -82,8 +82,8 @@ mod dialler;
 mod driver;
 mod executor;
 mod hosts;
-mod link;
 mod libpq;
+mod link;
 #[cfg(feature = "serve")]
 pub mod logs;
 #[cfg(feature = "serve")]
@@ -106,6 +106,7 @@ pub mod settings;
 #[cfg(feature = "serve")]
 pub mod signals;
 mod statistics;
+mod supply;
 pub mod system;
 mod tls;
 #[cfg(feature = "serve")]

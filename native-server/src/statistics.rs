@@ -14,9 +14,9 @@ pub struct PoolStatistics {
     pub idle: usize,
     /// Of them, those that someone uses or checks.
     pub in_use: usize,
-    /// Callers that wait for a connection to become free.
+    /// Callers that wait for a connection, whether one becomes free or is opened.
     pub waiting: usize,
-    /// Callers that had to wait so far.
+    /// Callers that had to wait so far until one became free.
     pub waits: u64,
     /// Callers that got none before their deadline, whatever they waited for.
     pub timeouts: u64,

@@ -19,7 +19,7 @@ const TOKEN: &str = "a-token-of-the-tests";
 /// Serves the application from a pool of this size on a port of its own, to the end of the test.
 async fn serve(url: &str, size: usize) -> Result<(u16, Database)> {
     let mut settings = Settings::default();
-    (settings.acquire_timeout, settings.shared) = (Duration::from_millis(800), 1);
+    (settings.acquire_timeout, settings.shared_connections) = (Duration::from_millis(800), 1);
     let mut pool = PoolSettings::default();
     pool.size = size;
     let db = pgspan::connect_with(Driver::new(&url.parse()?, &settings, pool)?, settings);
