@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
+use crate::credentials::Provider;
 use crate::dialler::Dialler;
 use crate::executor::EXECUTOR;
 use crate::opener::{Opener, Pooled};
@@ -48,9 +49,52 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`](pgspan::Kind::Config) if the authorities to trust (`sslrootcert`) can't be read.
+    /// [`Kind::Config`](pgspan::Kind::Config) if the URL's files (`sslrootcert` …) can't be used,
+    /// [`Kind::Unavailable`](pgspan::Kind::Unavailable) if one is not there.
     pub fn new(url: &ConnectionUrl, settings: &Settings, pool: PoolSettings) -> Result<Driver> {
-        let dialler = Dialler::new(url, url.configure(settings))?;
+        Driver::build(url, settings, pool, None)
+    }
+
+    /// The same, for a password that changes: `provider` is asked for it at each login, within the connect timeout.
+    ///
+    /// You need it where a cloud gives out tokens that live some minutes. A password file ([`ConnectionUrl::passfile`]) is read
+    /// again at each login anyway.
+    ///
+    /// ```no_run
+    /// # async fn token() -> pgspan::Result<String> { Ok(String::new()) }
+    /// # fn example() -> pgspan::Result<()> {
+    /// let settings = pgspan::Settings::default();
+    /// let url = "postgres://alice@db.example.com/shop".parse()?;
+    /// let pool = pgspan_server::PoolSettings::default();
+    /// let driver = pgspan_server::Driver::with_password(&url, &settings, pool, || async { token().await })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Driver::new).
+    pub fn with_password<P, F>(
+        url: &ConnectionUrl,
+        settings: &Settings,
+        pool: PoolSettings,
+        provider: P,
+    ) -> Result<Driver>
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String>> + Send + 'static,
+    {
+        let provider: Provider = Arc::new(move || Box::pin(provider()));
+        Driver::build(url, settings, pool, Some(provider))
+    }
+
+    fn build(
+        url: &ConnectionUrl,
+        settings: &Settings,
+        pool: PoolSettings,
+        provider: Option<Provider>,
+    ) -> Result<Driver> {
+        let dialler = Dialler::new(url, url.configure(settings), provider)?;
         // who waits for a connection waits no longer, so that the last host has its share before that
         let connect_timeout = pool.connect_timeout.min(settings.acquire_timeout);
         let opener = Opener::new(dialler, PoolSettings { connect_timeout, ..pool.clone() });

@@ -78,6 +78,7 @@ mod backoff;
 mod cancel;
 pub mod check;
 mod coalesced;
+mod credentials;
 mod dialler;
 mod driver;
 mod executor;
@@ -97,6 +98,7 @@ pub mod operations;
 pub mod otlp;
 mod passfile;
 mod pool;
+mod private_file;
 mod queue;
 mod random;
 #[cfg(feature = "serve")]

@@ -15,6 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::cancel::Peer;
 use crate::coalesced::coalesced;
+use crate::system::said;
 use crate::tls;
 
 /// A connection that was just opened.
@@ -83,7 +84,7 @@ async fn tcp(config: &Config, address: SocketAddr) -> Result<TcpStream> {
 }
 
 fn no_socket(error: std::io::Error) -> Error {
-    Error::unavailable(format!("could not connect: {}", error.kind())).with_source(error)
+    Error::unavailable(format!("could not connect: {}", said(&error))).with_source(error)
 }
 
 async fn log_in<S>(stream: S, config: &Config, tls: Option<&MakeRustlsConnect>, peer: Peer) -> Result<Opened>
