@@ -439,12 +439,12 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
         (format!("{scheme}://{user}:CANARY@{place}"), "login: could not connect: invalid password (28P01)"),
         (
             format!("{scheme}://{login}@{server}/nosuch?{query}"),
-            "database: could not connect: database does not",
+            "database: could not connect: invalid catalog name (3D000)",
         ),
         (format!("{scheme}://{login}@{nowhere}/d"), "connection: connection refused"),
         (
             format!("{scheme}://{login}@{server}/d?sslmode=verify-full"),
-            "tls: error performing TLS handshake: server does not support TLS",
+            "tls: the server does not support TLS: let it (ssl = on)",
         ),
     ] {
         let (code, _, faults) = check(&url, nothing)?;
