@@ -134,6 +134,12 @@ impl Driver {
         }
     }
 
+    /// How long callers waited for a connection: all seconds together, and how many waits there were up to each limit.
+    #[cfg(feature = "serve")]
+    pub(crate) fn wait_times(&self) -> (f64, Vec<(f64, u64)>) {
+        self.supply.opener.counters.wait_times.read()
+    }
+
     fn too_late(&self, checking: bool) -> Error {
         self.supply.opener.counters.timeouts.add();
         let (limit, max) = (self.acquire_timeout.as_millis(), self.supply.settings.size);
@@ -155,8 +161,10 @@ impl pgspan::Driver for Driver {
 
     async fn acquire(&self) -> Result<Connection> {
         self.supply.sweep();
-        let checking = AtomicBool::new(false);
-        match timeout(self.acquire_timeout, self.supply.take(&checking)).await {
+        let (checking, started) = (AtomicBool::new(false), Instant::now());
+        let taken = timeout(self.acquire_timeout, self.supply.take(&checking)).await;
+        self.supply.opener.counters.wait_times.add(started.elapsed());
+        match taken {
             Ok(taken) => Ok(Connection { object: Some(taken?), supply: self.supply.clone() }),
             Err(_) => Err(self.too_late(checking.load(Ordering::Relaxed))),
         }
