@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::root;
 
+use crate::child::without_ours;
 use crate::progress::Progress;
 
 /// The oldest Node.js that the pinned wrangler runs on (`engines` in package.json says the same).
@@ -35,7 +36,7 @@ pub(crate) const WASM_BINDGEN: Tool =
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
+    without_ours(&mut command).current_dir(root());
     command
 }
 
