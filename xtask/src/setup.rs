@@ -108,6 +108,8 @@ impl Tool {
         if !self.is_right(&path) {
             let mut install = cargo();
             install.args(["install", package, "--version", version, "--force", "--root"]).arg(&home);
+            // They work for a second or so in each build: compiling them fast is worth more than running them fast.
+            install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_LTO", "false");
             // Not --locked: wasm-bindgen-cli's lock file names a dependency that was withdrawn.
             progress
                 .run(&format!("installing {package} {version} (a few minutes, once)"), &mut install)
