@@ -75,11 +75,27 @@ fn direct(lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Err
     let Some(url) = lookup("DATABASE_URL") else {
         return Err(fault("DATABASE_URL: is missing; set it with `npx wrangler secret put DATABASE_URL`"));
     };
-    let url: ConnectionUrl = url.parse()?;
+    let url = match (url.parse::<ConnectionUrl>(), lookup("DATABASE_PRIVATE_LINK").as_deref()) {
+        (_, Some(value)) if value != "true" && value != "false" => {
+            return Err(fault("DATABASE_PRIVATE_LINK: must be true or false"));
+        }
+        // it says `sslmode=disable`, to another host
+        (Err(_), Some("true")) => private(&url)?,
+        (url, _) => url?,
+    };
     match impossible(&url) {
         Some(impossible) => Err(fault(impossible)),
         None => Ok(url),
     }
+}
+
+/// A URL over a network that is private by other means.
+fn private(url: &str) -> Result<ConnectionUrl, Error> {
+    let url = ConnectionUrl::over_private_link(url)?;
+    if url.tls() == Tls::Disable {
+        tracing::warn!("DATABASE_PRIVATE_LINK: connections to the database are not encrypted");
+    }
+    Ok(url)
 }
 
 fn hyperdrive(env: &Env) -> Result<ConnectionUrl, Error> {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::random::fraction;
@@ -20,6 +21,8 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     state: Mutex<State>,
+    /// An attempt ended.
+    changed: Notify,
     /// Attempts that failed or were given up.
     pub(crate) failures: Counter,
 }
@@ -30,19 +33,35 @@ struct State {
     step: u64,
     /// The last pause and its end; none while the server answers.
     pause: Option<(Duration, Instant)>,
+    /// After a pause one tries, and the others wait for what becomes of that.
+    is_trying: bool,
 }
 
 impl Backoff {
-    /// Waits until connecting may be tried again. Dropping the future loses nothing.
+    /// Waits until connecting may be tried. After a failure that is one caller at a time, so that a server that comes back is not
+    /// stormed. Dropping the future loses nothing.
     pub(crate) async fn attempt(&self) -> Attempt<'_> {
         loop {
-            let (step, pause) = {
-                let state = self.lock();
-                (state.step, state.pause)
+            let changed = self.changed.notified();
+            let pause = {
+                let mut state = self.lock();
+                match state.pause {
+                    Some((_, end)) if end > Instant::now() => Some(end),
+                    Some(_) if state.is_trying => None,
+                    pause => {
+                        let is_only = pause.is_some();
+                        state.is_trying = is_only;
+                        let (step, started) = (state.step, Instant::now());
+                        return Attempt { backoff: self, step, started, is_only, judged: false };
+                    }
+                }
             };
             match pause {
-                Some((_, end)) if end > Instant::now() => sleep_until(end).await,
-                _ => return Attempt { backoff: self, step, started: Instant::now(), judged: false },
+                Some(end) => tokio::select! {
+                    () = sleep_until(end) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
             }
         }
     }
@@ -81,10 +100,17 @@ pub(crate) struct Attempt<'b> {
     backoff: &'b Backoff,
     step: u64,
     started: Instant,
+    /// The only one after a failure.
+    is_only: bool,
     judged: bool,
 }
 
 impl Attempt<'_> {
+    /// Nobody wants a connection any more.
+    pub(crate) fn give_up(mut self) {
+        self.judged = true;
+    }
+
     pub(crate) fn succeeded(mut self) {
         self.judged = true;
         self.backoff.succeeded();
@@ -97,15 +123,18 @@ impl Attempt<'_> {
     }
 }
 
-/// A caller whose own deadline came first.
+/// Not judged yet: a caller whose own deadline came first.
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if self.judged {
-            return;
+        if !self.judged {
+            self.backoff.failures.add();
+            if self.started.elapsed() >= GIVEN_UP_AFTER {
+                self.backoff.failed(self.step, &"no answer in time");
+            }
         }
-        self.backoff.failures.add();
-        if self.started.elapsed() >= GIVEN_UP_AFTER {
-            self.backoff.failed(self.step, &"no answer in time");
+        if self.is_only {
+            self.backoff.lock().is_trying = false;
+            self.backoff.changed.notify_waiters();
         }
     }
 }

@@ -39,7 +39,7 @@ pub async fn check(
     connect_timeout: Duration,
     migrations: &[Migration],
 ) -> Result<Vec<Finding>> {
-    let dialler = Dialler::new(url, url.configure(settings))?;
+    let dialler = Dialler::new(url, url.configure(settings), None)?;
     let opened = match dialler.open(connect_timeout).await {
         Ok(opened) => opened,
         Err(error) => return Ok(vec![refused(&error)]),
@@ -65,7 +65,11 @@ pub async fn check(
     match timeout(connect_timeout, statuses(&client, migrations)).await {
         Ok(Ok(all)) => {
             let missing = all.iter().filter(|status| status.applied.is_none()).count();
+            let half_done = all.iter().find(|status| !status.finished);
             findings.push(match (missing, all.iter().find(|status| status.altered)) {
+                _ if let Some(status) = half_done => {
+                    bad("schema", format!("migration {:04} was left half done", status.version))
+                }
                 (_, Some(status)) => {
                     bad("schema", format!("migration {:04} was altered after it was applied", status.version))
                 }

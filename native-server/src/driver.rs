@@ -1,26 +1,26 @@
 //! The driver: deadpool-postgres behind pgspan's port, with one deadline over everything and a bound on who waits.
 
-use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{Object, Pool, PoolError, QueueMode, TimeoutType, Timeouts};
+use deadpool::unmanaged::Object;
 use pgspan::driver::{Executor, Link, Prepared, Watch};
 use pgspan::{ConnectionUrl, Error, Result, Settings};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Client;
 
+use crate::credentials::Provider;
 use crate::dialler::Dialler;
 use crate::executor::EXECUTOR;
-use crate::opener::{HANDED_OVER, Opener, Pooled, has_one_to_hand_over};
+use crate::opener::{Opener, Pooled};
 use crate::pool::PoolSettings;
-use crate::queue::{ACQUIRE, Acquire, Step, Waiter};
 use crate::statistics::PoolStatistics;
+use crate::supply::{Supply, closed};
 
 /// Asking the server to cancel what runs on a connection that was dropped, over a connection of its own.
 const CANCEL_DEADLINE: Duration = Duration::from_secs(1);
@@ -39,12 +39,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(15);
 /// Cheap to clone; all clones are one pool. Keep one to [`close`](Driver::close) it, or to look at it.
 #[derive(Clone)]
 pub struct Driver {
-    pool: Pool<Opener>,
-    waiting: Arc<AtomicUsize>,
-    settings: PoolSettings,
+    supply: Arc<Supply>,
     acquire_timeout: Duration,
     started: Instant,
-    sweeping: Arc<Once>,
 }
 
 impl Driver {
@@ -52,26 +49,59 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`](pgspan::Kind::Config) if the authorities to trust (`sslrootcert`) can't be read.
+    /// [`Kind::Config`](pgspan::Kind::Config) if the URL's files (`sslrootcert` …) can't be used,
+    /// [`Kind::Unavailable`](pgspan::Kind::Unavailable) if one is not there.
     pub fn new(url: &ConnectionUrl, settings: &Settings, pool: PoolSettings) -> Result<Driver> {
-        let dialler = Dialler::new(url, url.configure(settings))?;
+        Driver::build(url, settings, pool, None)
+    }
+
+    /// The same, for a password that changes: `provider` is asked for it at each login, within the connect timeout.
+    ///
+    /// You need it where a cloud gives out tokens that live some minutes. A password file ([`ConnectionUrl::passfile`]) is read
+    /// again at each login anyway.
+    ///
+    /// ```no_run
+    /// # async fn token() -> pgspan::Result<String> { Ok(String::new()) }
+    /// # fn example() -> pgspan::Result<()> {
+    /// let settings = pgspan::Settings::default();
+    /// let url = "postgres://alice@db.example.com/shop".parse()?;
+    /// let pool = pgspan_server::PoolSettings::default();
+    /// let driver = pgspan_server::Driver::with_password(&url, &settings, pool, || async { token().await })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Driver::new).
+    pub fn with_password<P, F>(
+        url: &ConnectionUrl,
+        settings: &Settings,
+        pool: PoolSettings,
+        provider: P,
+    ) -> Result<Driver>
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String>> + Send + 'static,
+    {
+        let provider: Provider = Arc::new(move || Box::pin(provider()));
+        Driver::build(url, settings, pool, Some(provider))
+    }
+
+    fn build(
+        url: &ConnectionUrl,
+        settings: &Settings,
+        pool: PoolSettings,
+        provider: Option<Provider>,
+    ) -> Result<Driver> {
+        let dialler = Dialler::new(url, url.configure(settings), provider)?;
         // who waits for a connection waits no longer, so that the last host has its share before that
         let connect_timeout = pool.connect_timeout.min(settings.acquire_timeout);
         let opener = Opener::new(dialler, PoolSettings { connect_timeout, ..pool.clone() });
         Ok(Driver {
-            pool: Pool::builder(opener)
-                .max_size(pool.size)
-                // the one used last is warm, and those not needed become idle and are closed
-                .queue_mode(QueueMode::Lifo)
-                .build()
-                .map_err(|error| {
-                    Error::new(pgspan::Kind::Config, "the pool can't be built").with_source(error)
-                })?,
-            waiting: Arc::default(),
-            settings: pool,
+            supply: Arc::new(Supply::new(opener, pool)),
             acquire_timeout: settings.acquire_timeout,
             started: Instant::now(),
-            sweeping: Arc::new(Once::new()),
         })
     }
 
@@ -80,124 +110,63 @@ impl Driver {
     ///
     /// The connections that single statements share are not the pool's: [`pgspan::Database::close`] is for them.
     pub fn close(&self) {
-        self.pool.close();
+        self.supply.pool.close();
     }
 
     /// What the pool does now, and did so far.
     pub fn statistics(&self) -> PoolStatistics {
-        let (status, counters) = (self.pool.status(), &self.pool.manager().counters);
+        let Supply { pool, opener, settings, waiting, .. } = &*self.supply;
+        let (status, counters) = (pool.status(), &opener.counters);
         PoolStatistics {
-            max: self.settings.size,
+            max: settings.size,
             size: status.size,
             idle: status.available,
             in_use: status.size.saturating_sub(status.available),
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: waiting.load(Ordering::Relaxed),
             waits: counters.waits.get(),
             timeouts: counters.timeouts.get(),
             refused: counters.refused.get(),
             opened: counters.opened.get(),
             dialled: counters.dialled.get(),
-            failed: self.pool.manager().backoff.failures.get(),
+            failed: opener.backoff.failures.get(),
             lost: counters.lost.get(),
             discarded: counters.discarded.get(),
         }
     }
 
-    async fn take(&self) -> Result<Connection> {
-        let taken = match self.pool.timeout_get(&AT_ONCE).await {
-            Err(PoolError::Timeout(TimeoutType::Wait)) => {
-                let Some(waiter) = Waiter::enter(&self.waiting, self.settings.max_waiters) else {
-                    self.pool.manager().counters.refused.add();
-                    let PoolSettings { size, max_waiters, .. } = self.settings;
-                    let text =
-                        format!("all {size} connections are in use, and {max_waiters} callers wait already");
-                    return Err(Error::unavailable(text));
-                };
-                self.pool.manager().counters.waits.add();
-                let _ = ACQUIRE.try_with(|acquire| acquire.waiter.set(Some(waiter)));
-                self.pool.timeout_get(&Timeouts::new()).await
-            }
-            taken => taken,
-        };
-        match taken {
-            Ok(object) => Ok(Connection { object: Some(object) }),
-            Err(PoolError::Backend(error)) => Err(error),
-            Err(PoolError::Closed) => Err(closed()),
-            Err(error) => Err(Error::unavailable("the pool gave no connection").with_source(error)),
-        }
+    /// How long callers waited for a connection: all seconds together, and how many waits there were up to each limit.
+    #[cfg(feature = "serve")]
+    pub(crate) fn wait_times(&self) -> (f64, Vec<(f64, u64)>) {
+        self.supply.opener.counters.wait_times.read()
     }
 
-    fn too_late(&self, step: Step) -> Error {
-        self.pool.manager().counters.timeouts.add();
-        let (limit, size) = (self.acquire_timeout.as_millis(), self.settings.size);
-        Error::unavailable(match step {
-            Step::Wait => format!("none of the {size} connections became free within {limit} ms"),
-            Step::Check => format!("no connection within {limit} ms: an unused one did not answer"),
-            Step::Open => format!("no connection within {limit} ms: none could be opened"),
+    fn too_late(&self, checking: bool) -> Error {
+        self.supply.opener.counters.timeouts.add();
+        let (limit, max) = (self.acquire_timeout.as_millis(), self.supply.settings.size);
+        Error::unavailable(match self.supply.pool.status().size {
+            _ if checking => format!("no connection within {limit} ms: an unused one did not answer"),
+            0 => format!("no connection within {limit} ms: none could be opened"),
+            size if size < max => {
+                format!(
+                    "none of the {size} connections became free within {limit} ms, and no other could be opened"
+                )
+            }
+            size => format!("none of the {size} connections became free within {limit} ms"),
         })
     }
-
-    /// Closes what nobody uses any more and keeps the rest warm, for as long as the driver lives.
-    fn sweep(&self) {
-        self.sweeping.call_once(|| {
-            let PoolSettings { lifetime, idle_timeout, min_idle, .. } = self.settings;
-            let pause =
-                (lifetime.min(idle_timeout) / 4).clamp(Duration::from_millis(100), Duration::from_secs(30));
-            let pool = self.pool.weak();
-            tokio::spawn(async move {
-                loop {
-                    let Some(pool) = pool.upgrade() else { return };
-                    let mut surplus = pool.status().size.saturating_sub(min_idle);
-                    pool.retain(|pooled, _| {
-                        let over = pool.manager().is_over(pooled);
-                        let closed = over || surplus > 0 && pool.manager().is_unused(pooled);
-                        surplus -= usize::from(closed).min(surplus);
-                        !closed
-                    });
-                    warm(&pool, min_idle).await;
-                    drop(pool);
-                    sleep(pause).await;
-                }
-            });
-        });
-    }
 }
-
-/// Opens connections until there are so many. Each is opened beside the pool, so that callers have the idle ones meanwhile,
-/// and then handed over: deadpool takes a new one only where none is idle, so those are held for that moment, in which nothing
-/// is waited for.
-async fn warm(pool: &Pool<Opener>, least: usize) {
-    while pool.status().size < least {
-        let Ok(opened) = pool.manager().open().await else { return }; // the log says why, and the next round tries again
-        let handing_over = HANDED_OVER.scope(Cell::new(Some(opened)), async {
-            let mut held = Vec::new();
-            while has_one_to_hand_over() {
-                match pool.timeout_get(&AT_ONCE).await {
-                    Ok(object) => held.push(object),
-                    Err(_) => return false, // others opened theirs meanwhile, or the pool was closed
-                }
-            }
-            while held.pop().is_some() {} // so that the one used last is taken next, as before
-            true
-        });
-        if !handing_over.await {
-            return;
-        }
-    }
-}
-
-/// Takes no part in the queue.
-const AT_ONCE: Timeouts = Timeouts { wait: Some(Duration::ZERO), create: None, recycle: None };
 
 impl pgspan::Driver for Driver {
     type Connection = Connection;
 
     async fn acquire(&self) -> Result<Connection> {
-        self.sweep();
-        let mut taking = pin!(ACQUIRE.scope(Acquire::default(), self.take()));
-        match timeout(self.acquire_timeout, taking.as_mut()).await {
-            Ok(taken) => taken,
-            Err(_) => Err(self.too_late(taking.take_value().unwrap_or_default().step.get())),
+        self.supply.sweep();
+        let (checking, started) = (AtomicBool::new(false), Instant::now());
+        let taken = timeout(self.acquire_timeout, self.supply.take(&checking)).await;
+        self.supply.opener.counters.wait_times.add(started.elapsed());
+        match taken {
+            Ok(taken) => Ok(Connection { object: Some(taken?), supply: self.supply.clone() }),
+            Err(_) => Err(self.too_late(checking.load(Ordering::Relaxed))),
         }
     }
 
@@ -216,12 +185,16 @@ impl pgspan::Driver for Driver {
     }
 
     async fn dial(&self) -> Result<Link> {
-        if self.pool.is_closed() {
+        if self.supply.pool.is_closed() {
             return Err(closed());
         }
-        self.sweep();
-        let dialled = timeout(self.acquire_timeout, self.pool.manager().dial()).await;
-        dialled.unwrap_or_else(|_| Err(self.too_late(Step::Open)))
+        self.supply.sweep();
+        let dialled = timeout(self.acquire_timeout, self.supply.opener.dial()).await;
+        dialled.unwrap_or_else(|_| {
+            self.supply.opener.counters.timeouts.add();
+            let limit = self.acquire_timeout.as_millis();
+            Err(Error::unavailable(format!("no connection within {limit} ms: none could be opened")))
+        })
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -237,20 +210,17 @@ impl pgspan::Driver for Driver {
     }
 }
 
-fn closed() -> Error {
-    Error::unavailable("the pool is closed")
-}
-
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Driver").field("settings", &self.supply.settings).finish_non_exhaustive()
     }
 }
 
 /// An exclusive connection. Dropping it ends it and frees its slot at once.
 pub struct Connection {
     /// Empty only while being recycled or dropped.
-    object: Option<Object<Opener>>,
+    object: Option<Object<Pooled>>,
+    supply: Arc<Supply>,
 }
 
 impl Connection {
@@ -274,10 +244,15 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(object) = self.object.take() else { return };
         let pooled = Object::take(object);
+        let counters = &self.supply.opener.counters;
         match pooled.client.is_closed() {
-            true => pooled.counters.lost.add(),
-            false => pooled.counters.discarded.add(),
+            true => counters.lost.add(),
+            false => counters.discarded.add(),
         }
+        if pooled.watch.unanswered() > 0 {
+            self.supply.opener.doubt();
+        }
+        self.supply.grow(); // its slot is free
         // without a runtime nothing can be sent; the server sees that the client is gone by itself within a second
         let (false, Ok(runtime)) = (pooled.client.is_closed(), Handle::try_current()) else { return };
         runtime.spawn(async move {

@@ -14,13 +14,15 @@ use crate::passfile::Passwords;
 /// One host of a URL.
 pub(crate) struct Server {
     config: Config,
+    host: Host,
+    port: u16,
     /// What is to be looked up before it can be connected to: neither a folder's nor a given address is.
     name: Option<(String, u16)>,
 }
 
 impl Server {
-    /// The hosts of this configuration, in its order. One host's password is not told to another.
-    pub(crate) fn all_of(config: &Config, passwords: &Passwords) -> Result<Vec<Server>> {
+    /// The hosts of this configuration, in its order.
+    pub(crate) fn all_of(config: &Config) -> Result<Vec<Server>> {
         let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
         if !addresses.is_empty() && addresses.len() != hosts.len() {
             return Err(Error::new(
@@ -33,10 +35,8 @@ impl Server {
         }
         let server = |(position, host): (usize, &Host)| {
             let port = ports.get(position).or(ports.first()).copied().unwrap_or(5432);
-            let password = passwords.find(host, port, config);
             let mut config = without_hosts(config);
             config.port(port);
-            password.map(|password| config.password(password));
             let name = match host {
                 Host::Tcp(name) => {
                     config.host(name); // also where the address is given: it is the name in the certificate
@@ -50,12 +50,20 @@ impl Server {
             match addresses.get(position) {
                 Some(address) => {
                     config.hostaddr(*address);
-                    Server { config, name: None }
+                    Server { config, host: host.clone(), port, name: None }
                 }
-                None => Server { config, name: name.map(|name| (name.clone(), port)) },
+                None => {
+                    let name = name.map(|name| (name.clone(), port));
+                    Server { config, host: host.clone(), port, name }
+                }
             }
         };
         Ok(hosts.iter().enumerate().map(server).collect())
+    }
+
+    /// Its own password in these. One host's is not told to another.
+    pub(crate) fn password(&self, passwords: &Passwords) -> Option<String> {
+        passwords.find(&self.host, self.port, &self.config)
     }
 
     /// A configuration for each of its addresses.
@@ -122,7 +130,7 @@ mod tests {
             &keepalives_retries=6&target_session_attrs=read-write&channel_binding=require\
             &load_balance_hosts=random&hostaddr=127.0.0.9";
         let all: Config = url.parse().unwrap();
-        let servers = Server::all_of(&all, &Passwords::default()).unwrap();
+        let servers = Server::all_of(&all).unwrap();
         let alone = &servers[0].config;
         assert_eq!(format!("{alone:?}"), format!("{all:?}"));
         assert_eq!(alone.get_ssl_negotiation(), all.get_ssl_negotiation());
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn each_host_has_its_own_port_and_address() {
-        let of = |url: &str| Server::all_of(&url.parse().unwrap(), &Passwords::default());
+        let of = |url: &str| Server::all_of(&url.parse().unwrap());
         let two = of("postgres://u@a:1,b:2/d").unwrap();
         let ports: Vec<_> = two.iter().map(|server| server.config.get_ports().to_vec()).collect();
         assert_eq!(ports, [[1], [2]]);
@@ -152,10 +160,10 @@ mod tests {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let url = format!("postgres://u@a:1,b:2,c:3/d?passfile={}", file.display());
         let url: pgspan::ConnectionUrl = url.parse().unwrap();
-        let servers = Server::all_of(url.postgres(), &Passwords::of(&url)).unwrap();
+        let (servers, passwords) = (Server::all_of(url.postgres()).unwrap(), Passwords::of(&url));
         std::fs::remove_file(&file).unwrap();
-        let passwords: Vec<_> = servers.iter().map(|server| server.config.get_password()).collect();
-        assert_eq!(passwords, [Some(&b"first"[..]), Some(&b"second"[..]), None]);
+        let found: Vec<_> = servers.iter().map(|server| server.password(&passwords)).collect();
+        assert_eq!(found, [Some("first".to_owned()), Some("second".to_owned()), None]);
     }
 
     #[test]

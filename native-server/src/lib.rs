@@ -78,12 +78,13 @@ mod backoff;
 mod cancel;
 pub mod check;
 mod coalesced;
+mod credentials;
 mod dialler;
 mod driver;
 mod executor;
 mod hosts;
-mod link;
 mod libpq;
+mod link;
 #[cfg(feature = "serve")]
 pub mod logs;
 #[cfg(feature = "serve")]
@@ -97,6 +98,7 @@ pub mod operations;
 pub mod otlp;
 mod passfile;
 mod pool;
+mod private_file;
 mod queue;
 mod random;
 #[cfg(feature = "serve")]
@@ -106,6 +108,7 @@ pub mod settings;
 #[cfg(feature = "serve")]
 pub mod signals;
 mod statistics;
+mod supply;
 pub mod system;
 mod tls;
 #[cfg(feature = "serve")]

@@ -59,7 +59,9 @@ pub fn complete(url: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> R
             parts.add("passfile", &file);
         }
     }
-    parts.url.parse::<ConnectionUrl>()?;
+    // whether plain text is allowed is for who uses it to know
+    let strict = parts.url.parse::<ConnectionUrl>();
+    strict.or_else(|fault| ConnectionUrl::over_private_link(&parts.url).map_err(|_| fault))?;
     Ok(Some(parts.url))
 }
 

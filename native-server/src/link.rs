@@ -15,6 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::cancel::Peer;
 use crate::coalesced::coalesced;
+use crate::system::said;
 use crate::tls;
 
 /// A connection that was just opened.
@@ -45,11 +46,14 @@ async fn open_once(config: &Config, tls: Option<&MakeRustlsConnect>) -> Result<O
     let opened = match (config.get_hosts().first(), config.get_hostaddrs().first()) {
         (_, Some(address)) => log_in(tcp(config, (*address, port).into()).await?, config, tls, peer).await,
         (Some(Host::Unix(folder)), None) => {
-            let socket = UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await.map_err(no_socket)?;
+            let socket =
+                UnixStream::connect(folder.join(format!(".s.PGSQL.{port}"))).await.map_err(no_socket)?;
             log_in(socket, config, tls, peer).await
         }
         // the addresses of a name were looked up before
-        (Some(Host::Tcp(_)) | None, None) => Err(Error::unavailable("could not connect: there is no address")),
+        (Some(Host::Tcp(_)) | None, None) => {
+            Err(Error::unavailable("could not connect: there is no address"))
+        }
     }?;
     check_session(&opened, config.get_target_session_attrs()).await?;
     Ok(opened)
@@ -80,7 +84,7 @@ async fn tcp(config: &Config, address: SocketAddr) -> Result<TcpStream> {
 }
 
 fn no_socket(error: std::io::Error) -> Error {
-    Error::unavailable(format!("could not connect: {}", error.kind())).with_source(error)
+    Error::unavailable(format!("could not connect: {}", said(&error))).with_source(error)
 }
 
 async fn log_in<S>(stream: S, config: &Config, tls: Option<&MakeRustlsConnect>, peer: Peer) -> Result<Opened>
@@ -93,7 +97,8 @@ where
         return Ok(start(connected, watch, peer));
     };
     let connect = MakeTlsConnect::<S>::make_tls_connect(&mut tls.clone(), peer.name());
-    let connect = connect.map_err(|_| Error::unavailable("could not connect: the host's name is none that TLS knows"))?;
+    let connect = connect
+        .map_err(|_| Error::unavailable("could not connect: the host's name is none that TLS knows"))?;
     let connected = config.connect_raw(stream, watch.guard_tls(connect)).await.map_err(refused)?;
     Ok(start(connected, watch, peer))
 }

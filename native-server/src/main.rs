@@ -1,5 +1,6 @@
 //! The program: `pgspan-server serve`, `check` and `migrate`.
 
+use std::future::ready;
 use std::io;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -8,7 +9,7 @@ use std::time::Instant;
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use mimalloc::MiMalloc;
-use pgspan::{Database, Error, Kind, sql};
+use pgspan::{ConnectionUrl, Database, Error, Kind, sql};
 use pgspan_app::{Options, Writes};
 use pgspan_server::check::{self, Finding};
 use pgspan_server::logs::Logs;
@@ -16,9 +17,9 @@ use pgspan_server::metrics::Metrics;
 #[cfg(feature = "otlp")]
 use pgspan_server::otlp::Traces;
 use pgspan_server::serve::Listener;
-use pgspan_server::settings::{Arguments, Cli, Command, Settings};
+use pgspan_server::settings::{Arguments, Cli, Command, MigrateHow, Settings};
 use pgspan_server::workers::Workers;
-use pgspan_server::{Driver, logs, migrate, operations, serve, signals, system};
+use pgspan_server::{Driver, PoolSettings, logs, migrate, operations, serve, signals, system};
 use sd_notify::NotifyState;
 
 /// A request allocates some fifty times, which costs half of what it does with the system's.
@@ -29,6 +30,8 @@ const FAILED: u8 = 1;
 const BAD_SETTINGS: u8 = 2;
 /// A migration was refused: time does not heal it.
 const NOT_MIGRATED: u8 = 3;
+/// `migrate --status`: something is not applied, altered since, or left half done.
+const MISSING: u8 = 4;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -47,9 +50,9 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(FAILED, &[error]),
         },
-        Command::Migrate { database, status } => match database.url() {
+        Command::Migrate { database, status, how } => match database.url() {
             Ok(url) if status => run(1, |_| show_status(&url)),
-            Ok(url) => run(1, |_| run_migrations(&url)),
+            Ok(url) => run(1, |_| run_migrations(&url, &how)),
             Err(fault) => fail(code_of(std::slice::from_ref(&fault)), &[fault]),
         },
         _ => fail(FAILED, &["this command is not known"]),
@@ -110,7 +113,7 @@ async fn serve_until_told(
     let mut options = settings.server;
     let others = settings.pool.size + settings.limits.shared_connections + OTHER_FILES;
     options.max_connections = system::fit(options.max_connections, others);
-    let driver = Driver::new(&settings.database, &settings.limits, settings.pool).map_err(bad)?;
+    let driver = driver(arguments, &settings.database, &settings.limits, settings.pool).map_err(bad)?;
     let db = pgspan::connect_with(driver.clone(), settings.limits);
     let router =
         pgspan_app::router(db.clone(), Options { writes, request_timeout: settings.request_timeout });
@@ -153,6 +156,21 @@ async fn serve_until_told(
         traces.finish(limit.saturating_sub(spent)).await;
     }
     served.map_err(|error| (FAILED, error.to_string()))
+}
+
+/// Where the URL is in a file, its password is read again at each login.
+fn driver(
+    arguments: &Arguments,
+    url: &ConnectionUrl,
+    limits: &pgspan::Settings,
+    pool: PoolSettings,
+) -> Result<Driver, Error> {
+    let has_password = url.postgres().get_password().is_some();
+    if arguments.find("DATABASE_URL_FILE").is_none() || !has_password {
+        return Driver::new(url, limits, pool);
+    }
+    let arguments = arguments.clone();
+    Driver::with_password(url, limits, pool, move || ready(arguments.password_in_file()))
 }
 
 /// What the program has open beside its clients' and the pool's connections: logs, listeners, probes, timers, and room to spare.
@@ -217,33 +235,54 @@ async fn check_all(arguments: &Arguments) -> ExitCode {
     }
 }
 
-async fn run_migrations(url: &str) -> ExitCode {
-    match migrate::migrate(url).await {
+async fn run_migrations(url: &ConnectionUrl, what: &MigrateHow) -> ExitCode {
+    let done = match (what.again, what.as_applied) {
+        (Some(version), _) => migrate::again(url, version).await,
+        (_, Some(version)) => migrate::as_applied(url, version).await,
+        (None, None) => Ok(()),
+    };
+    let applied = match done {
+        Ok(()) => migrate::migrate_to(url, migrate::MIGRATIONS).await,
+        Err(error) => Err(error),
+    };
+    match applied {
         Ok(applied) if applied.is_empty() => println!("nothing to apply"),
         Ok(applied) => applied.iter().for_each(|name| println!("applied {name}")),
-        Err(error) if matches!(error.kind(), Kind::Server | Kind::Refused) => {
-            return fail(NOT_MIGRATED, &[error]);
-        }
-        Err(error) => return fail(FAILED, &[error]),
+        Err(error) => return fail(code_of_migration(&error), &[error]),
     }
     ExitCode::SUCCESS
 }
 
-async fn show_status(url: &str) -> ExitCode {
-    let statuses = match migrate::status(url).await {
+/// A login that is refused and a migration that fails do so again.
+fn code_of_migration(error: &Error) -> u8 {
+    let is_login = error.sqlstate().is_some_and(|code| code.code().starts_with("28"));
+    match error.kind() {
+        Kind::Config => BAD_SETTINGS,
+        Kind::Server | Kind::Refused => NOT_MIGRATED,
+        _ if is_login => NOT_MIGRATED,
+        _ => FAILED,
+    }
+}
+
+async fn show_status(url: &ConnectionUrl) -> ExitCode {
+    let statuses = match migrate::status_of(url, migrate::MIGRATIONS).await {
         Ok(statuses) => statuses,
-        Err(error) => return fail(FAILED, &[error]),
+        Err(error) => return fail(code_of_migration(&error), &[error]),
     };
-    for migrate::Status { version, name, applied, known, altered } in statuses {
+    let is_complete =
+        |status: &migrate::Status| status.applied.is_some() && status.finished && !status.altered;
+    let code = if statuses.iter().all(is_complete) { ExitCode::SUCCESS } else { ExitCode::from(MISSING) };
+    for migrate::Status { version, name, applied, finished, known, altered, .. } in statuses {
         let applied = applied.map_or("not applied".to_owned(), |time| format!("applied {time} UTC"));
-        let note = match (known, altered) {
-            (false, _) => ", unknown to this program",
-            (true, true) => ", ALTERED since",
-            (true, false) => "",
+        let note = match (finished, known, altered) {
+            (false, _, _) => ", LEFT HALF DONE",
+            (true, false, _) => ", unknown to this program",
+            (true, true, true) => ", ALTERED since",
+            (true, true, false) => "",
         };
         println!("{version:04} {name}: {applied}{note}");
     }
-    ExitCode::SUCCESS
+    code
 }
 
 /// Help, or what is wrong with the arguments. Of one that is not known only a flag's name is shown: whatever else it is may

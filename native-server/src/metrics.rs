@@ -8,6 +8,8 @@
 //! | `pgspan_http_connections`, `pgspan_http_connections_max` | connections of clients, and how many there may be |
 //! | `pgspan_log_lines_dropped_total` | log lines that nobody took in time |
 //! | `process_…` | the process, by Prometheus's names, on Linux |
+//! | `pgspan_pool_wait_seconds` | how long callers waited for a connection of the pool, a histogram |
+//! | `pgspan_database_shared_connections`, `…_max` | the shared connections there are, and how many there may be |
 //! | `pgspan_pool_…` | the members of [`PoolStatistics`](crate::PoolStatistics) |
 //! | `pgspan_database_…` | the members of [`Statistics`](pgspan::Statistics); `pgspan_database_sqlstates_total{class}` is the number of PostgreSQL's errors of a class |
 //!
@@ -28,7 +30,7 @@ use pgspan::Database;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -235,6 +237,12 @@ impl Collector for Source {
             ("pool_connections_idle", "Connections nobody uses", pool.idle),
             ("pool_connections_in_use", "Connections someone uses or checks", pool.in_use),
             ("pool_waiting", "Callers that wait for a connection", pool.waiting),
+            ("database_shared_connections", "Shared connections there are", self.db.shared_connections()),
+            (
+                "database_shared_connections_max",
+                "Shared connections there may be",
+                self.db.settings().shared_connections,
+            ),
         ] {
             let gauge = ConstGauge::new(number(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
@@ -255,6 +263,12 @@ impl Collector for Source {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
+        let (sum, waits) = self.driver.wait_times();
+        let (help, kind) =
+            ("Seconds that callers waited for a connection of the pool", MetricType::Histogram);
+        let count = waits.iter().map(|(_, count)| count).sum();
+        let mut histogram = encoder.encode_descriptor("pool_wait_seconds", help, None, kind)?;
+        histogram.encode_histogram::<NoLabelSet>(sum, count, &waits, None)?;
         let help = "Errors of PostgreSQL, by the class of their SQLSTATE";
         let mut family = encoder.encode_descriptor("database_sqlstates", help, None, MetricType::Counter)?;
         for (class, count) in database.sqlstates {

@@ -1,10 +1,8 @@
-//! How connections are opened, checked and let go: deadpool's side of the driver.
+//! How connections are opened and checked.
 
-use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use pgspan::driver::{Link, Prepared, Watch};
 use pgspan::{Error, Result};
@@ -15,7 +13,6 @@ use crate::cancel::Peer;
 use crate::dialler::Dialler;
 use crate::link::Opened;
 use crate::pool::PoolSettings;
-use crate::queue::{Acquire, Step};
 use crate::random::fraction;
 use crate::statistics::Counters;
 
@@ -27,9 +24,8 @@ pub(crate) struct Opener {
     dialler: Dialler,
     pub(crate) backoff: Backoff,
     settings: PoolSettings,
-    /// Connections that were last used no later than this are not trusted: one of them did not answer its check.
-    suspect: Mutex<Option<Instant>>,
-    pub(crate) counters: Arc<Counters>,
+    trust: Mutex<Trust>,
+    pub(crate) counters: Counters,
 }
 
 /// A connection of the pool.
@@ -41,24 +37,7 @@ pub(crate) struct Pooled {
     /// For the cancel request at its end.
     pub(crate) peer: Peer,
     pub(crate) returned: Instant,
-    pub(crate) counters: Arc<Counters>,
     expires: Instant,
-}
-
-tokio::task_local! {
-    /// A connection that was opened beside the pool, for the pool to take as its next new one.
-    pub(crate) static HANDED_OVER: Cell<Option<Pooled>>;
-}
-
-/// Whether this task has one that the pool has not taken yet.
-pub(crate) fn has_one_to_hand_over() -> bool {
-    let has = |cell: &Cell<Option<Pooled>>| {
-        let pooled = cell.take();
-        let has = pooled.is_some();
-        cell.set(pooled);
-        has
-    };
-    HANDED_OVER.try_with(has).unwrap_or(false)
 }
 
 impl Opener {
@@ -67,31 +46,32 @@ impl Opener {
             dialler,
             backoff: Backoff::default(),
             settings,
-            suspect: Mutex::default(),
-            counters: Arc::default(),
+            trust: Mutex::default(),
+            counters: Counters::default(),
         }
     }
 
-    /// A connection for the pool.
-    pub(crate) async fn open(&self) -> Result<Pooled> {
-        let opened = self.patiently().await?;
+    /// A connection for the pool; nothing if it is not wanted any more when connecting may be tried.
+    pub(crate) async fn open(&self, is_wanted: impl Fn() -> bool) -> Result<Option<Pooled>> {
+        let Some(opened) = self.patiently(is_wanted).await? else { return Ok(None) };
         let client = ClientWrapper::new(opened.client, opened.task);
         self.counters.opened.add();
         let now = Instant::now();
-        Ok(Pooled {
+        Ok(Some(Pooled {
             client,
             prepared: Prepared::default(),
             watch: opened.watch,
             peer: opened.peer,
             returned: now,
-            counters: self.counters.clone(),
             expires: now + self.lifetime(),
-        })
+        }))
     }
 
     /// A connection outside the pool.
     pub(crate) async fn dial(&self) -> Result<Link> {
-        let opened = self.patiently().await?;
+        let Some(opened) = self.patiently(|| true).await? else {
+            return Err(Error::unavailable("not wanted"));
+        };
         self.counters.dialled.add();
         let mut link = Link::new(opened.client, opened.watch, opened.notifications);
         link.lifetime = Some(self.lifetime());
@@ -118,25 +98,37 @@ impl Opener {
     }
 
     /// Waits for its turn after failed attempts, and for the connection no longer than the connect timeout.
-    async fn patiently(&self) -> Result<Opened> {
+    async fn patiently(&self, is_wanted: impl Fn() -> bool) -> Result<Option<Opened>> {
         let attempt = self.backoff.attempt().await;
+        if !is_wanted() {
+            attempt.give_up();
+            return Ok(None);
+        }
         let opened = self.dialler.open(self.settings.connect_timeout).await;
         match &opened {
             Ok(_) => attempt.succeeded(),
             Err(error) => attempt.failed(error),
         }
-        opened
+        opened.map(Some)
     }
 
-    async fn check(&self, pooled: &Pooled) -> Result<(), &'static str> {
+    /// A connection was ended while it owed an answer: perhaps the server or the way to it is gone, and then all that were used
+    /// before are lost too. Each of them is checked before it is used again.
+    pub(crate) fn doubt(&self) {
+        self.trust().doubted = Some(Instant::now());
+    }
+
+    /// Whether a connection can be used.
+    pub(crate) async fn check(&self, pooled: &Pooled) -> Result<(), &'static str> {
         if self.is_over(pooled) {
             return Err("lost, or too old");
         }
-        let mut suspect = *self.suspect.lock().unwrap_or_else(PoisonError::into_inner);
-        if suspect.is_some_and(|moment| pooled.returned <= moment) {
+        let Trust { doubted, given_up } = *self.trust();
+        if given_up.is_some_and(|moment| pooled.returned <= moment) {
             return Err("as old as one that did not answer");
         }
-        if pooled.returned.elapsed() < self.settings.check_after {
+        let is_doubted = doubted.is_some_and(|moment| pooled.returned <= moment);
+        if !is_doubted && pooled.returned.elapsed() < self.settings.check_after {
             return Ok(());
         }
         match timeout(CHECK_DEADLINE, pooled.client.execute_typed("", &[])).await {
@@ -144,36 +136,25 @@ impl Opener {
             Ok(Err(_)) => self.counters.lost.add(),
             Err(_) => {
                 self.counters.lost.add();
-                suspect = suspect.max(Some(pooled.returned));
-                *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
+                let mut trust = self.trust();
+                trust.given_up = trust.given_up.max(Some(pooled.returned));
             }
         }
         Err("did not answer")
     }
+
+    fn trust(&self) -> MutexGuard<'_, Trust> {
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner) // whole between any two statements
+    }
 }
 
-impl Manager for Opener {
-    type Type = Pooled;
-    type Error = Error;
-
-    async fn create(&self) -> Result<Pooled> {
-        Acquire::enter(Step::Open);
-        match HANDED_OVER.try_with(Cell::take) {
-            Ok(Some(opened)) => Ok(opened),
-            _ => self.open().await,
-        }
-    }
-
-    async fn recycle(&self, pooled: &mut Pooled, _: &Metrics) -> RecycleResult<Error> {
-        if has_one_to_hand_over() {
-            return Ok(()); // nobody is going to use this one now
-        }
-        Acquire::enter(Step::Check);
-        self.check(pooled).await.map_err(|reason| {
-            tracing::debug!(reason, "a pooled connection is closed");
-            RecycleError::message(reason)
-        })
-    }
+/// Up to which moment of their last use connections are not trusted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trust {
+    /// These are checked.
+    doubted: Option<Instant>,
+    /// These are closed: one of them did not answer its check.
+    given_up: Option<Instant>,
 }
 
 /// Less up to 5 %, so that connections that were opened together do not all end at once.

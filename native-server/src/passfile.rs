@@ -2,12 +2,13 @@
 //!
 //! Source: PostgreSQL documentation, 34.16 "The Password File".
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use pgspan::ConnectionUrl;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
+
+use crate::private_file::{PRIVATE, is_private};
 
 /// The lines of a password file.
 #[derive(Default)]
@@ -26,11 +27,11 @@ impl Passwords {
 
     fn read(file: &str) -> Passwords {
         let found = match is_private(file) {
-            true => std::fs::read_to_string(file).map_err(|_| "it can't be read as text"),
-            false => Err("it must be a file that its owner alone can use (chmod 0600)"),
+            Some(false) => Err(format!("it must be {PRIVATE}")),
+            _ => std::fs::read_to_string(file).map_err(|error| format!("it can't be read: {}", error.kind())),
         };
         found.map(Passwords).unwrap_or_else(|why| {
-            warn(why);
+            warn(&why);
             Passwords::default()
         })
     }
@@ -46,11 +47,6 @@ impl Passwords {
         };
         find_password(&self.0, &[&host, &port.to_string(), database, user])
     }
-}
-
-/// Whether its owner alone may use the file, as libpq asks of files with secrets.
-pub(crate) fn is_private(path: impl AsRef<Path>) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o077 == 0)
 }
 
 /// In the log; where nobody keeps one, as `check` and `migrate` do not, on standard error.
@@ -94,6 +90,8 @@ fn fields(line: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
 
     #[test]
@@ -107,15 +105,25 @@ mod tests {
     }
 
     #[test]
-    fn a_password_file_is_used_only_if_its_owner_alone_can_read_it() {
+    fn a_password_file_is_used_only_if_nobody_else_can_read_it() {
         let file = std::env::temp_dir().join(format!("pgspan-pgpass-{}", std::process::id()));
         std::fs::write(&file, "localhost:5432:d:u:secret").unwrap();
         let url: ConnectionUrl =
             format!("postgres://u@localhost/d?passfile={}", file.display()).parse().unwrap();
         let find = |url| Passwords::of(url).find(&Host::Tcp("localhost".to_owned()), 5432, url.postgres());
-        for (mode, found) in [(0o644, None), (0o640, None), (0o600, Some("secret"))] {
+        // root's may be a group's to read; that of anybody else is his alone
+        let group = std::fs::metadata(&file).unwrap().uid() == 0;
+        for (mode, is_used) in [(0o644, false), (0o660, false), (0o640, group), (0o440, group), (0o600, true)]
+        {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(find(&url).as_deref(), found, "{mode:o}");
+            assert_eq!(find(&url).as_deref(), is_used.then_some("secret"), "{mode:o}");
+        }
+        if group {
+            std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+            for (mode, is_used) in [(0o640, false), (0o440, false), (0o600, true)] {
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+                assert_eq!(find(&url).as_deref(), is_used.then_some("secret"), "{mode:o}");
+            }
         }
         let own: ConnectionUrl =
             format!("postgres://u:own@localhost/d?passfile={}", file.display()).parse().unwrap();

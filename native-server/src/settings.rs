@@ -20,7 +20,7 @@ mod database_url;
 mod misspelt;
 mod secret;
 
-pub use arguments::{Arguments, Cli, Command, Generated};
+pub use arguments::{Arguments, Cli, Command, Generated, MigrateHow};
 pub use database_url::DatabaseUrl;
 
 /// What `serve` needs to know.
@@ -76,7 +76,10 @@ impl Arguments {
             std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
             arguments::NAMES,
         );
-        let database = database(self.find_secret("DATABASE_URL"), &mut faults);
+        let database = keep(self.database().map_err(|fault| vec![fault]), &mut faults);
+        if database.as_ref().is_some_and(database_url::is_plain_text_over_a_network) {
+            warnings.push(PLAIN_TEXT.to_owned());
+        }
         let api_token =
             keep(self.find_secret("API_TOKEN").map_err(|fault| vec![fault]), &mut faults).flatten();
         let limits = keep(pgspan::Settings::read(|name| self.find(name)), &mut faults);
@@ -159,9 +162,30 @@ impl Arguments {
             false => Err(faults),
         }
     }
+
+    fn database(&self) -> Result<ConnectionUrl, Error> {
+        let is_private = database_url::is_private(self.find("DATABASE_PRIVATE_LINK"))?;
+        let url = database_url::parse(self.find_secret("DATABASE_URL")?, is_private)?;
+        // the files it names are looked at now, so that theirs are among the faults that are told at once
+        crate::tls::tls(&url).map(|_| url)
+    }
+
+    /// The password that `DATABASE_URL_FILE` has at the moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`] if the file can't be read, or has no password.
+    pub fn password_in_file(&self) -> Result<String, Error> {
+        let url = self.database().map_err(|fault| Error::unavailable(fault.to_string()))?;
+        let password =
+            url.postgres().get_password().and_then(|password| String::from_utf8(password.to_vec()).ok());
+        password.ok_or_else(|| Error::unavailable("DATABASE_URL_FILE: there is no password in it"))
+    }
 }
 
 const COLLECTOR_FAULT: &str = "must be an http URL without a user and a query, such as http://127.0.0.1:4318: a collector near by does the TLS";
+
+const PLAIN_TEXT: &str = "DATABASE_PRIVATE_LINK: connections to the database are not encrypted, and whoever sees the network sees what is sent";
 
 const NO_TRACES: &str =
     "OTEL_EXPORTER_OTLP_ENDPOINT: no traces are sent: this program was built without the feature otlp";
@@ -171,13 +195,6 @@ fn collector(url: &str) -> Option<Uri> {
     let traces: Uri = format!("{}/v1/traces", url.trim_end_matches('/')).parse().ok()?;
     let secret = traces.authority()?.as_str().contains('@') || traces.query().is_some();
     (traces.scheme() == Some(&Scheme::HTTP) && !secret).then_some(traces)
-}
-
-fn database(url: Result<Option<String>, Error>, faults: &mut Vec<Error>) -> Option<ConnectionUrl> {
-    let url = url.and_then(database_url::complete).and_then(|url| url.parse::<ConnectionUrl>());
-    // the files it names are looked at now, so that theirs are among the faults that are told at once
-    let url = url.and_then(|url| crate::tls::tls(&url).map(|_| url));
-    keep(url.map_err(|fault| vec![fault]), faults)
 }
 
 fn keep<T>(read: Result<T, Vec<Error>>, faults: &mut Vec<Error>) -> Option<T> {

@@ -8,6 +8,7 @@ use ::tests::{Process, root, target_dir};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::child::without_ours;
 use crate::progress::{Progress, follow, fresh_log, say, write};
 use crate::setup::{self, cargo, npm_program};
 use crate::worker;
@@ -70,6 +71,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     progress.run("building the benchmark", &mut build).await?;
 
     let mut command = Command::new(target_dir().join("native/bench"));
+    without_ours(&mut command);
     command.arg(what).env("PGSPAN_SERVER", target_dir().join("native/pgspan-server"));
     if options.quick {
         command.arg("--quick");

@@ -1,6 +1,7 @@
 //! `cargo xtask up`, `test`, `bench` and `worker`: the project's automation, which holds no logic of the product.
 
 mod bench;
+mod child;
 mod progress;
 mod setup;
 mod test;
@@ -66,9 +67,18 @@ fn run(task: Task) -> Result<Option<ExitCode>> {
         let work = async {
             match task {
                 Task::Up(options) => up::run(&progress, options).await,
-                Task::Test(options) => test::run(&progress, options).await,
-                Task::Bench(options) => bench::run(&progress, options).await,
-                Task::Worker(options) => worker::run(&progress, &options).await.map(|()| ExitCode::SUCCESS),
+                Task::Test(options) => {
+                    let _turn = child::turn().await?;
+                    test::run(&progress, options).await
+                }
+                Task::Bench(options) => {
+                    let _turn = child::turn().await?;
+                    bench::run(&progress, options).await
+                }
+                Task::Worker(options) => {
+                    let _turn = child::turn().await?;
+                    worker::run(&progress, &options).await.map(|()| ExitCode::SUCCESS)
+                }
             }
         };
         // The branch not taken is dropped here, and with it every process that it started.

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use tests::root;
 
+use crate::child::without_ours;
 use crate::progress::Progress;
 
 /// The oldest Node.js that the pinned wrangler runs on (`engines` in package.json says the same).
@@ -35,7 +36,7 @@ pub(crate) const WASM_BINDGEN: Tool =
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
+    without_ours(&mut command).current_dir(root());
     command
 }
 
@@ -107,6 +108,8 @@ impl Tool {
         if !self.is_right(&path) {
             let mut install = cargo();
             install.args(["install", package, "--version", version, "--force", "--root"]).arg(&home);
+            // They work for a second or so in each build: compiling them fast is worth more than running them fast.
+            install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_LTO", "false");
             // Not --locked: wasm-bindgen-cli's lock file names a dependency that was withdrawn.
             progress
                 .run(&format!("installing {package} {version} (a few minutes, once)"), &mut install)

@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use tests::{Cluster, Process, free_port, http, private_dir, root, target_dir};
 use tokio::time::sleep;
 
+use crate::child::{self, without_ours};
 use crate::progress::{Progress, say};
 use crate::setup::{self, cargo, npm_program};
 use crate::worker;
@@ -61,10 +62,12 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
         setup::node()?;
         setup::npm_packages(progress, &root()).await?;
     }
+    let turn = child::turn().await?;
     progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
     if options.starts(Host::Edge) {
         worker::OURS.build(progress).await?;
     }
+    drop(turn); // wrangler builds again by a task of its own
 
     let mut cluster = None;
     if given.is_none() {
@@ -83,7 +86,9 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
         };
         if !databases.contains(&url) {
             let what = if given.is_some() { "migrating the database" } else { host.migration() };
-            progress.run(what, Command::new(server()).arg("migrate").env("DATABASE_URL", &url)).await?;
+            let mut migrate = Command::new(server());
+            without_ours(&mut migrate).arg("migrate").env("DATABASE_URL", &url);
+            progress.run(what, &mut migrate).await?;
         }
         databases.push(url);
     }
@@ -178,6 +183,7 @@ impl Host {
         match self {
             Self::Native => {
                 let mut command = Command::new(server());
+                without_ours(&mut command);
                 command.arg("serve").env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
                 command.env("DATABASE_URL", url).env("ALLOW_ANONYMOUS_WRITES", "true");
                 Process::start("the native host", &mut command, &log)
@@ -187,6 +193,7 @@ impl Host {
                 let settings = self.settings(folder);
                 write_settings(&settings, url)?;
                 let mut command = Command::new(npm_program("wrangler"));
+                without_ours(&mut command);
                 command.current_dir(root()).args([
                     "dev",
                     "--ip",

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use tests::{root, target_dir};
 
+use crate::child::without_ours;
 use crate::progress::{Progress, say};
 use crate::setup::{self, WASM_BINDGEN, WORKER_BUILD, cargo, npm_program};
 
@@ -84,6 +85,7 @@ impl Worker {
             return Ok(());
         }
         let mut bundle = Command::new(worker_build);
+        without_ours(&mut bundle);
         bundle.current_dir(root()).args(["--release", self.folder, "--out-dir"]).arg(&build);
         if !self.is_deployed {
             bundle.arg("--no-opt");

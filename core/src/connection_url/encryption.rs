@@ -85,7 +85,8 @@ fn tls(sslmode: Option<&str>, local: bool) -> Result<Tls> {
         Some("verify-ca") => Ok(Tls::VerifyCa),
         Some("disable") if local => Ok(Tls::Disable),
         Some("disable") => Err(fault(
-            "sslmode=disable would send everything in plain text over the network: use verify-full",
+            "sslmode=disable would send everything in plain text over the network: use verify-full, or, where the network is \
+             private by other means, set DATABASE_PRIVATE_LINK=true beside DATABASE_URL",
         )),
         Some("prefer" | "allow") => Err(fault(
             "sslmode=prefer and sslmode=allow fall back to plain text without a word: use verify-full, or disable on loopback",

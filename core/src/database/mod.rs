@@ -161,6 +161,12 @@ impl Database {
         self.shared.close_idle();
     }
 
+    /// How many shared connections are open now, of those that the settings allow
+    /// ([`Settings::shared_connections`](crate::Settings::shared_connections)).
+    pub fn shared_connections(&self) -> usize {
+        self.shared.count()
+    }
+
     /// What all clones together did since it was connected to; [`round_trips`](Database::round_trips) speaks of one.
     pub fn statistics(&self) -> Statistics {
         self.scope.statistics()

@@ -63,6 +63,10 @@ impl Shared {
         self.lock().connections.clear();
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.lock().connections.len()
+    }
+
     pub(super) async fn statement(&self, scope: &Scope, sql: &Sql<'_>, want: Want) -> Result<Outcome> {
         admit(sql)?;
         let encoded = Encoded::of(sql)?;

@@ -206,6 +206,20 @@ impl Error {
         message.and_then(refused_option) == Some(RefusedOption::One(CONNECTION_CHECK, OF_PGSPAN))
     }
 
+    /// The same error for another who waited for the same, without its source.
+    #[must_use]
+    pub fn again(&self) -> Error {
+        let Inner { kind, context, statement, transaction, server, .. } = &*self.0;
+        Error(Box::new(Inner {
+            kind: *kind,
+            context: context.clone(),
+            statement: *statement,
+            transaction: *transaction,
+            source: None,
+            server: server.clone(),
+        }))
+    }
+
     /// The same error with words before its own, in lower case and without values or secrets.
     #[must_use]
     pub fn with_prefix(mut self, prefix: &str) -> Error {

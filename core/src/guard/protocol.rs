@@ -159,6 +159,7 @@ impl Protocol {
             (b'c', Step::Execute | Step::Query) if self.copy == Copy::Out => self.copy = Copy::No,
             (b'Z', Step::Sync | Step::Query) if self.copy == Copy::No => {
                 self.done();
+                self.columns = Columns::None; // a query's first statement need not have any, though its tag counts rows
                 self.watch.count_answered(status(body)?);
             }
             (b'Z', _) => return Err("ReadyForQuery in the middle of an answer"),

@@ -50,10 +50,24 @@ pub enum Command {
         /// Where the database is.
         #[command(flatten)]
         database: DatabaseUrl,
-        /// Say which are applied, and change nothing
+        /// Say which are applied, and change nothing; exit code 4 if one is missing
         #[arg(long)]
         status: bool,
+        /// How to go on with one that was left half done.
+        #[command(flatten)]
+        how: MigrateHow,
     },
+}
+
+/// How to go on with a migration that was left half done.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MigrateHow {
+    /// Run this one again, which was left half done: look first at what it left behind
+    #[arg(long, value_name = "VERSION", conflicts_with = "status")]
+    pub again: Option<i64>,
+    /// Take this one, which was left half done, as applied: look first whether all of it is there
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["status", "again"])]
+    pub as_applied: Option<i64>,
 }
 
 /// What goes into a package beside the program.
@@ -153,6 +167,8 @@ arguments! {
     database_url "DATABASE_URL" "URL";
     /// A file with the URL. Its password is read again for each connection
     database_url_file "DATABASE_URL_FILE" "FILE";
+    /// Whether sslmode=disable is allowed to any host, where the network is private by other means: true or false [default: false]
+    database_private_link "DATABASE_PRIVATE_LINK" "BOOLEAN";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
     database_pooler "DATABASE_POOLER" "POOLER";
     /// Connections that single statements share; 0: none [default: twice WORKER_THREADS, 8 at most]

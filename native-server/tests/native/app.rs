@@ -19,7 +19,7 @@ const TOKEN: &str = "a-token-of-the-tests";
 /// Serves the application from a pool of this size on a port of its own, to the end of the test.
 async fn serve(url: &str, size: usize) -> Result<(u16, Database)> {
     let mut settings = Settings::default();
-    (settings.acquire_timeout, settings.shared) = (Duration::from_millis(800), 1);
+    (settings.acquire_timeout, settings.shared_connections) = (Duration::from_millis(800), 1);
     let mut pool = PoolSettings::default();
     pool.size = size;
     let db = pgspan::connect_with(Driver::new(&url.parse()?, &settings, pool)?, settings);
@@ -81,6 +81,48 @@ async fn a_busy_pool_is_ready_for_a_while_and_a_refused_login_at_once_not() -> R
     assert!(started.elapsed() > Duration::from_secs(8), "{:?}", started.elapsed());
     drop(held);
     assert_eq!(ready(port).await?, 200);
+    Ok(())
+}
+
+/// Fault row N27.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_probe_in_the_middle_of_a_burst_is_ready() -> Result<()> {
+    let bed = Bed::new("ready first").await?;
+    let url = bed.database().await?;
+    migrate::migrate(&url).await?;
+    let (port, db) = serve(&url, 1).await?;
+    let held = db.session().await?;
+    let started = Instant::now();
+    assert_eq!(http::status(port, "/readyz").await?, 200);
+    assert!(
+        started.elapsed() < Duration::from_millis(900),
+        "a probe may have a second: {:?}",
+        started.elapsed()
+    );
+    let started = Instant::now();
+    while ready(port).await? == 200 {
+        ensure!(
+            started.elapsed() < Duration::from_secs(20),
+            "it is ready though nobody ever got a connection"
+        );
+    }
+    drop(held);
+    assert_eq!(ready(port).await?, 200);
+    Ok(())
+}
+
+/// Fault row N25.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_migrations_are_applied_requests_are_503_and_may_be_repeated() -> Result<()> {
+    let bed = Bed::new("not migrated").await?;
+    let url = bed.database().await?;
+    let (port, _db) = serve(&url, 2).await?;
+    let answer =
+        crate::program::exchange(port, "GET /users HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
+    assert!(answer.contains(r#""code":"unavailable""#) && answer.contains("not set up"), "{answer}");
+    migrate::migrate(&url).await?;
+    assert_eq!(http::status(port, "/users").await?, 200);
     Ok(())
 }
 

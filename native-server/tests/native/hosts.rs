@@ -90,3 +90,70 @@ async fn when_no_host_takes_writes_the_error_names_what_was_asked_for() -> Resul
     assert!(pool(&reading, 2000, |_| {})?.session().await.is_ok());
     Ok(())
 }
+
+/// Fault row N10.
+#[tokio::test]
+async fn a_silent_host_costs_its_time_once_and_not_at_each_connection() -> Result<()> {
+    let bed = Bed::new("hosts first").await?;
+    let (_listening, silent) = silent().await?;
+    let url = behind(&bed.database().await?, &[silent])?;
+    let db = pool(&url, 3000, |pool| pool.connect_timeout = Duration::from_secs(3))?;
+    let first = db.session().await?;
+    let started = Instant::now();
+    let mut more = Vec::new();
+    for _ in 0..4 {
+        more.push(db.session().await?);
+    }
+    assert!(started.elapsed() < Duration::from_millis(700), "{:?}", started.elapsed());
+    let one: i32 = db.fetch_one(sql!("SELECT 1")).await?; // on a shared connection
+    assert!(one == 1 && started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
+    drop((first, more));
+    Ok(())
+}
+
+/// Fault row N16.
+#[tokio::test]
+async fn each_reason_for_which_a_host_can_not_be_used_is_told() -> Result<()> {
+    let (_listening, silent) = silent().await?;
+    let refused = format!("127.0.0.1:{}", tests::free_port()?);
+    let url = format!("postgres://alice:CANARY@no-such-host.invalid,{refused},{silent}/d?sslmode=disable");
+    let url = pgspan::ConnectionUrl::over_private_link(&url)?;
+    let mut limits = Settings::default();
+    limits.acquire_timeout = Duration::from_secs(3);
+    let mut pool = pgspan_server::PoolSettings::default();
+    pool.connect_timeout = Duration::from_millis(1500);
+    let driver = pgspan_server::Driver::new(&url, &limits, pool)?;
+    let error =
+        pgspan::connect_with(driver, limits).session().await.err().context("nobody answers")?.to_string();
+    let start = "none of 3 addresses can be used (the host's name has no address: ";
+    assert!(error.starts_with(start) && error.contains(" (DNS); connection refused), the last: "), "{error}");
+    assert!(
+        error.contains("no answer within") && !error.contains("CANARY") && !error.contains("invalid"),
+        "{error}"
+    );
+    Ok(())
+}
+
+/// Fault row N14.
+#[tokio::test]
+async fn plain_text_to_another_host_needs_a_setting_of_its_own_and_is_warned_of() -> Result<()> {
+    use crate::program::{run, serving};
+    let url = "postgres://u@192.0.2.1/d?sslmode=disable&connect_timeout=1";
+    for command in [&["check"][..], &["migrate"]] {
+        let (code, _, faults) = run(command, &[("DATABASE_URL", url)])?;
+        assert!(code == Some(2) && faults.contains("DATABASE_PRIVATE_LINK=true"), "{command:?}: {faults}");
+        let private =
+            [("DATABASE_URL", url), ("DATABASE_PRIVATE_LINK", "true"), ("CONNECT_TIMEOUT_MS", "300")];
+        let (code, _, faults) = run(command, &private)?;
+        assert!(code == Some(1) && !faults.contains("DATABASE_PRIVATE_LINK"), "it is not tried: {faults}");
+    }
+    let (code, _, faults) = run(&["check"], &[("DATABASE_URL", url), ("DATABASE_PRIVATE_LINK", "yes")])?;
+    assert!(code == Some(2) && faults.contains("DATABASE_PRIVATE_LINK: must be true or false"), "{faults}");
+    // a loopback host needs none, and who encrypts is not warned
+    let (_process, _, log) = serving("private", url, &[("DATABASE_PRIVATE_LINK", "true")]).await?;
+    let (_other, _, quiet) =
+        serving("private-not", "postgres://u@127.0.0.1:1/d", &[("DATABASE_PRIVATE_LINK", "true")]).await?;
+    assert!(std::fs::read_to_string(log)?.contains("connections to the database are not encrypted"));
+    assert!(!std::fs::read_to_string(quiet)?.contains("not encrypted"));
+    Ok(())
+}

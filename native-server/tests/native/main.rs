@@ -13,4 +13,5 @@ mod pool;
 mod program;
 mod serve;
 mod stopping;
+mod supply;
 mod tls;

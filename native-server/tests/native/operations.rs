@@ -298,3 +298,58 @@ async fn a_secret_may_be_in_a_file() -> Result<()> {
     std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
+
+/// Fault row N1: a table that is locked, and clients that do not wait.
+#[tokio::test]
+async fn requests_that_nobody_waits_for_are_bounded_while_a_table_is_locked() -> Result<()> {
+    let bed = crate::bed::Bed::new("operations locked").await?;
+    let url = bed.database().await?;
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let operations = free_port()?;
+    let address = format!("127.0.0.1:{operations}");
+    let token = "0123456789abcdef";
+    let more = [
+        ("METRICS_ADDR", &*address),
+        ("API_TOKEN", token),
+        ("MAX_REQUESTS", "20"),
+        ("LOCK_TIMEOUT_MS", "4000"),
+    ];
+    let (_process, port, _) = serving("operations-locked", &url, &more).await?;
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE").await?;
+    let read = "GET /users HTTP/1.1\r\nhost: a\r\n\r\n".to_owned();
+    let body = r#"{"names":["a"]}"#;
+    let write = format!(
+        "POST /users HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         authorization: Bearer {token}\r\n\r\n{body}",
+        body.len()
+    );
+    for (request, expected) in [(&read, 0.0), (&write, 20.0)] {
+        let hung_up = (0..60).map(|_| async {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+            stream.write_all(request.as_bytes()).await?;
+            sleep(Duration::from_millis(50)).await;
+            anyhow::Ok(())
+        });
+        futures_util::future::try_join_all(hung_up).await?;
+        sleep(Duration::from_millis(200)).await;
+        let in_flight = value(operations, "pgspan_http_requests_in_flight").await?;
+        assert_eq!(in_flight, expected, "{request}");
+    }
+    let asked = Instant::now();
+    let refused = exchange(port, "GET /add?a=1&b=2 HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: 1"), "{refused}");
+    assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+    assert_eq!(http::status(operations, "/livez").await?, 200);
+    client.batch_execute("ROLLBACK").await?;
+    let started = Instant::now();
+    while http::status(port, "/users").await? != 200 {
+        ensure!(started.elapsed() < Duration::from_secs(6), "it does not heal");
+        sleep(Duration::from_millis(50)).await;
+    }
+    // what was let in and writes has run to its end: one of the names is there
+    let stored: i64 = client.query_one("SELECT count(*) FROM users", &[]).await?.get(0);
+    assert_eq!(stored, 1);
+    Ok(())
+}

@@ -70,6 +70,7 @@ async fn a_changed_password_is_503_logged_once_a_pause_without_it_and_heals() ->
 #[tokio::test]
 async fn a_password_file_that_others_can_read_is_left_alone_and_every_command_says_so() -> Result<()> {
     let file = tests::target_dir().join(format!("tests/readable-pgpass-{}", std::process::id()));
+    std::fs::create_dir_all(tests::target_dir().join("tests"))?;
     std::fs::write(&file, "*:*:*:*:CANARY\n")?;
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     let path = file.display().to_string();
@@ -93,5 +94,97 @@ async fn a_password_file_that_others_can_read_is_left_alone_and_every_command_sa
         sleep(Duration::from_millis(20)).await;
     }
     std::fs::remove_file(&file)?;
+    Ok(())
+}
+
+/// The program while the password changes every second, and where it finds the new one.
+async fn rotates(name: &str, setting: &str, content: impl Fn(u16, &str) -> String) -> Result<()> {
+    let cluster = Cluster::throwaway(&[]).await?;
+    let admin = cluster.admin().await?;
+    admin.batch_execute("CREATE ROLE rotating SUPERUSER LOGIN PASSWORD 'first'").await?;
+    let file = tests::target_dir().join(format!("tests/rotating-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(tests::target_dir().join("tests"))?;
+    let write = |password: &str| -> Result<()> {
+        // as Kubernetes does: the new file takes the old one's place
+        let new = file.with_extension("new");
+        std::fs::write(&new, content(cluster.port(), password))?;
+        std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(std::fs::rename(&new, &file)?)
+    };
+    write("first")?;
+    let path = file.display().to_string();
+    let url = format!("postgres://rotating@127.0.0.1:{}/postgres", cluster.port());
+    // connections are so short lived that each second sees logins
+    let mut more = vec![(setting, &*path), ("POOL_LIFETIME_MS", "150"), ("POOL_IDLE_TIMEOUT_MS", "150")];
+    if setting != "DATABASE_URL_FILE" {
+        more.push(("DATABASE_URL", &url));
+    }
+    let (_process, port, log) = crate::program::serving(name, "", &more).await?;
+    let (started, mut rotated) = (Instant::now(), 0);
+    while started.elapsed() < Duration::from_secs(5) {
+        if started.elapsed() > Duration::from_secs(rotated + 1) {
+            rotated += 1;
+            let password = format!("number {rotated}");
+            write(&password)?; // the file first, and the server a moment later, within which no login happens
+            admin.batch_execute(&format!("ALTER ROLE rotating PASSWORD '{password}'")).await?;
+        }
+        let status = http::status(port, "/add?a=1&b=2").await?;
+        ensure!(status == 200, "{status} after {rotated} changes: {}", std::fs::read_to_string(&log)?);
+        sleep(Duration::from_millis(10)).await;
+    }
+    ensure!(rotated >= 4, "it changed {rotated} times");
+    std::fs::remove_file(&file)?;
+    Ok(())
+}
+
+/// Fault row N13.
+#[tokio::test]
+async fn a_password_that_changes_in_its_file_is_used_at_the_next_login() -> Result<()> {
+    rotates("rotating-pgpass", "PGPASSFILE", |_, password| format!("*:*:*:*:{password}\n")).await?;
+    let url = |port, password: &str| {
+        format!("postgres://rotating:{}@127.0.0.1:{port}/postgres\n", password.replace(' ', "%20"))
+    };
+    rotates("rotating-url", "DATABASE_URL_FILE", url).await
+}
+
+/// Fault row N13.
+#[tokio::test]
+async fn a_password_provider_is_asked_at_each_login() -> Result<()> {
+    let cluster = Cluster::throwaway(&[]).await?;
+    let admin = cluster.admin().await?;
+    admin.batch_execute("CREATE ROLE provided SUPERUSER LOGIN PASSWORD 'first'").await?;
+    let password = std::sync::Arc::new(std::sync::Mutex::new("first".to_owned()));
+    let current = password.clone();
+    let url = format!("postgres://provided@127.0.0.1:{}/postgres", cluster.port());
+    let settings = pgspan::Settings::default();
+    let driver = pgspan_server::Driver::with_password(
+        &url.parse()?,
+        &settings,
+        pgspan_server::PoolSettings::default(),
+        move || {
+            let password = current.lock().unwrap().clone();
+            async move {
+                match password.as_str() {
+                    "none" => Err(pgspan::Error::unavailable("the cloud gives no token")),
+                    _ => Ok(password),
+                }
+            }
+        },
+    )?;
+    let db = pgspan::connect_with(driver, settings);
+    for number in 1..4 {
+        drop(db.session().await?);
+        *password.lock().unwrap() = format!("number {number}");
+        admin.batch_execute(&format!("ALTER ROLE provided PASSWORD 'number {number}'")).await?;
+        admin
+            .batch_execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'provided'",
+            )
+            .await?;
+        sleep(Duration::from_millis(100)).await;
+    }
+    *password.lock().unwrap() = "none".to_owned();
+    let error = db.session().await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("the cloud gives no token"), "{error}");
     Ok(())
 }

@@ -398,6 +398,9 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
         "pgspan_http_requests_in_flight 0",
         "pgspan_pool_connections_max 8",
         "pgspan_pool_waiting 0",
+        "pgspan_pool_wait_seconds_bucket{le=\"+Inf\"} 0",
+        "pgspan_http_connections_max 1024",
+        "pgspan_log_lines_dropped_total 0",
         "pgspan_pool_timeouts_total 0",
         "pgspan_database_round_trips_total 3", // one of them at the start
         "pgspan_database_retries_total 0",
@@ -407,6 +410,16 @@ async fn prometheus_is_told_what_was_answered_on_a_listener_of_its_own() -> Resu
         assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
     }
     assert!(!text.contains("CANARY"), "{text}");
+    for name in ["pgspan_database_shared_connections ", "process_resident_memory_bytes ", "process_open_fds "]
+    {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value > 0.0), "{name}:\n{text}");
+    }
+    // what ends at a request's deadline of 10 s is told from what never does
+    assert!(
+        text.contains("route=\"/add\",le=\"15.0\"") || text.contains("le=\"15.0\",route=\"/add\""),
+        "{text}"
+    );
 
     let taken = [("DATABASE_URL", url.as_str()), ("LISTEN_ADDR", "127.0.0.1:0"), more[0]];
     let (code, _, faults) = run(&["serve"], &taken)?;
@@ -439,12 +452,12 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
         (format!("{scheme}://{user}:CANARY@{place}"), "login: could not connect: invalid password (28P01)"),
         (
             format!("{scheme}://{login}@{server}/nosuch?{query}"),
-            "database: could not connect: database does not",
+            "database: could not connect: invalid catalog name (3D000)",
         ),
         (format!("{scheme}://{login}@{nowhere}/d"), "connection: connection refused"),
         (
             format!("{scheme}://{login}@{server}/d?sslmode=verify-full"),
-            "tls: error performing TLS handshake: server does not support TLS",
+            "tls: the server does not support TLS: let it (ssl = on)",
         ),
     ] {
         let (code, _, faults) = check(&url, nothing)?;
@@ -456,7 +469,7 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
     }
     let pooler = refusing_pooler().await?;
     let (code, _, faults) = check(&format!("postgres://u:CANARY@{pooler}/d"), nothing)?;
-    let expected = "pgspan-server: pooler: the server refuses start-up options, as transaction poolers do: set DATABASE_POOLER=transaction";
+    let expected = "pgspan-server: pooler: could not connect: the server refuses start-up options, as transaction poolers do: set DATABASE_POOLER=transaction";
     assert!(code == Some(1) && faults.starts_with(expected), "{faults}");
 
     let (code, _, faults) = check("postgres://u@db.example.com/d?sslmode=prefer", ("POOL_SIZE", "0"))?;

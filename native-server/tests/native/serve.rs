@@ -210,6 +210,18 @@ async fn too_many_headers_and_too_large_ones_are_refused() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_small_limit_of_headers_is_kept_with_http_2_too() -> Result<()> {
+    for http2 in [false, true] {
+        let server = start(|options| (options.http2, options.max_header_size) = (http2, 4096)).await?;
+        assert!(server.get("/").await?.ends_with("here"));
+        let large = format!("a: {}\r\n", "b".repeat(100_000));
+        let answer = all(server.send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{large}\r\n")).await?).await?;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+    }
+    Ok(())
+}
+
 /// Fault row F1, smaller.
 #[tokio::test]
 async fn clients_that_send_a_byte_now_and_then_are_cut_off_and_others_are_served() -> Result<()> {

@@ -45,6 +45,11 @@ impl Authority {
         fs::write(self.0.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE")?;
         self.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr")?;
         self.openssl(&format!("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial {days} -extfile names -out server.crt"))?;
+        self.install(cluster).await
+    }
+
+    /// Makes the server use `server.crt` and `server.key`.
+    async fn install(&self, cluster: &Cluster) -> Result<()> {
         let data = cluster.home().join("data");
         let owner = fs::metadata(&data)?;
         for file in ["server.crt", "server.key"] {
@@ -214,5 +219,117 @@ async fn a_server_that_refuses_tls_gets_no_byte_more_from_serve_check_migrate_an
     let error = status(&url).await.err().context("status fell back")?;
     assert!(error.to_string().contains(refused), "{error}");
     assert_eq!(told.recv().await.context("status did not come")?, b"");
+    Ok(())
+}
+
+impl Authority {
+    /// Makes the server use this certificate, signed by itself.
+    async fn install_own(&self, cluster: &Cluster, arguments: &str) -> Result<()> {
+        self.openssl(&format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.crt {arguments}"
+        ))?;
+        self.install(cluster).await
+    }
+}
+
+/// Fault row N15.
+#[tokio::test]
+async fn a_certificate_that_can_not_be_used_is_told_with_what_to_make_instead() -> Result<()> {
+    let Some(ours) = Authority::new("reasons")? else { return Ok(()) };
+    let cluster = Cluster::throwaway(&[]).await?;
+    let refused = async |how: &str| -> Result<String> {
+        let url = cluster.url("postgres").replace("sslmode=disable", how);
+        let root = ours.0.join("server.crt").display().to_string().replace('/', "%2F");
+        let db = pool(&format!("{url}&sslrootcert={root}"), 3000, |_| {})?;
+        match db.session().await {
+            Ok(_) => Ok("accepted".to_owned()),
+            Err(error) => Ok(error.to_string()),
+        }
+    };
+    // PostgreSQL's own recipe (PostgreSQL documentation, 18.9.5), and the certificate itself as the one to trust
+    ours.install_own(&cluster, "-days 2").await?;
+    let error = refused("sslmode=verify-full").await?;
+    assert!(
+        error.contains("is an authority's own (CA:TRUE)") && error.contains("sslmode=verify-ca"),
+        "{error}"
+    );
+    assert_eq!(refused("sslmode=verify-ca").await?, "accepted", "exactly this one is trusted");
+    ours.install_own(&cluster, "-not_before 20200101000000Z -not_after 20200201000000Z").await.or_else(
+        |_| {
+            // an openssl without these options
+            ours.openssl("version")
+        },
+    )?;
+    let error = refused("sslmode=verify-ca").await?;
+    assert!(error.contains("has expired") || error == "accepted", "{error}");
+
+    // signed by an authority, and without a name
+    fs::write(ours.0.join("names"), "basicConstraints=CA:FALSE")?;
+    ours.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=127.0.0.1 -keyout server.key -out server.csr")?;
+    ours.openssl("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt")?;
+    ours.install(&cluster).await?;
+    let error = tls(&cluster, "127.0.0.1", "sslmode=verify-full", Some(&ours.0))?.session().await.err();
+    let error = error.context("it has no name")?.to_string();
+    assert!(error.contains("has no subjectAltName"), "{error}");
+    // of version 1
+    ours.openssl(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out server.crt",
+    )?;
+    ours.install(&cluster).await?;
+    let error = tls(&cluster, "127.0.0.1", "sslmode=verify-full", Some(&ours.0))?.session().await.err();
+    let error = error.context("it is of version 1")?.to_string();
+    assert!(error.contains("X.509 version 1") || error.contains("has no subjectAltName"), "{error}");
+    Ok(())
+}
+
+/// Fault row N13: a certificate that is renewed, with the authority.
+#[tokio::test]
+async fn a_renewed_authority_is_trusted_without_a_restart() -> Result<()> {
+    let (Some(ours), Some(other)) = (Authority::new("renewed")?, Authority::new("renewing")?) else {
+        return Ok(());
+    };
+    let cluster = Cluster::throwaway(&[]).await?;
+    ours.certify(&cluster, "-days 2").await?;
+    let db = tls(&cluster, "127.0.0.1", "sslmode=verify-full", Some(&ours.0))?;
+    drop(db.session().await?);
+    other.certify(&cluster, "-days 2").await?;
+    let renewed = ours.0.join("ca.new");
+    fs::copy(other.0.join("ca.pem"), &renewed)?;
+    fs::rename(&renewed, ours.0.join("ca.pem"))?;
+    let admin = cluster.admin().await?;
+    admin
+        .batch_execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_ssl WHERE ssl AND pid <> pg_backend_pid()",
+        )
+        .await?;
+    sleep(Duration::from_millis(100)).await;
+    assert!(is_encrypted(&db).await?);
+    // half written: the last one is used
+    fs::write(ours.0.join("ca.pem"), "-----BEGIN CERT")?;
+    admin
+        .batch_execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_ssl WHERE ssl AND pid <> pg_backend_pid()",
+        )
+        .await?;
+    sleep(Duration::from_millis(100)).await;
+    assert!(is_encrypted(&db).await?);
+    Ok(())
+}
+
+#[test]
+fn a_file_of_tls_that_is_not_there_yet_may_come() -> Result<()> {
+    let run = |url: &str| crate::program::run(&["serve"], &[("DATABASE_URL", url)]);
+    for url in [
+        "postgres://u@127.0.0.1:1/d?sslmode=verify-full&sslrootcert=%2Fno%2Fsuch%2Ffile",
+        "postgres://u@127.0.0.1:1/d?sslmode=verify-full&sslrootcert=%2Fdev%2Fnull",
+    ] {
+        let (code, _, faults) = run(url)?;
+        let is_there = url.ends_with("null");
+        assert_eq!(code, Some(if is_there { 2 } else { 1 }), "{faults}");
+        assert!(
+            faults.contains("sslrootcert") && faults.contains("the file is not there") != is_there,
+            "{faults}"
+        );
+    }
     Ok(())
 }

@@ -185,9 +185,15 @@ impl IntoResponse for Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
-        let (status, code, detail) = classify(&error);
-        let mut problem = Problem::new(status, code, detail).because(&error);
-        problem.0.retryable = error.is_retryable();
+        let kind = classify(&error);
+        let (status, code, detail) = kind;
+        let not_migrated = kind == NOT_MIGRATED;
+        let cause = match not_migrated {
+            true => format!("not migrated: apply the migrations ({error})"),
+            false => error.to_string(),
+        };
+        let mut problem = Problem::new(status, code, detail).because(cause);
+        problem.0.retryable = not_migrated || error.is_retryable();
         problem.0.sqlstate = error.sqlstate().map(|code| code.code().to_owned());
         problem.0.constraint = error.constraint().map(str::to_owned);
         problem
@@ -235,6 +241,7 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
                 "contention",
                 "others were working on the same; nothing was stored",
             ),
+            ("42P01", _) => NOT_MIGRATED,
             ("57014", _) => TIMEOUT,
             ("25006", _) => READ_ONLY,
             ("25P02", _) => ROLLED_BACK,
@@ -247,5 +254,8 @@ fn classify(error: &Error) -> (StatusCode, &'static str, &'static str) {
 
 const ROLLED_BACK: (StatusCode, &str, &str) =
     (StatusCode::INTERNAL_SERVER_ERROR, "rolled_back", "a part of it failed, so nothing was stored");
+/// A table of the application is not there.
+const NOT_MIGRATED: (StatusCode, &str, &str) =
+    (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the database is not set up for this program yet");
 const INTERNAL: (StatusCode, &str, &str) =
     (StatusCode::INTERNAL_SERVER_ERROR, "internal", "something went wrong here");

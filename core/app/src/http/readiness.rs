@@ -29,7 +29,7 @@ pub(super) struct Readiness {
 #[derive(Debug, Default)]
 struct Last {
     answer: Option<(Duration, Result<(), Problem>)>,
-    /// When a connection was had.
+    /// When a connection was had last; before the first, when one was asked for first.
     had: Option<Duration>,
     /// One looks and the others wait for what it finds.
     turns: Arc<Turns<()>>,
@@ -66,8 +66,8 @@ impl Readiness {
     }
 
     async fn look(&self, db: &Database) -> Result<(), Problem> {
-        let had = self.lock().had;
-        let lately = had.is_some_and(|had| db.now().saturating_sub(had) < BUSY);
+        let had = *self.lock().had.get_or_insert_with(|| db.now());
+        let lately = db.now().saturating_sub(had) < BUSY;
         let patience = if lately { BRIEFLY } else { Duration::MAX };
         let found = match db.with_deadline(patience).until_deadline(db.session()).await.flatten() {
             Ok(mut session) => {
