@@ -91,6 +91,7 @@ impl<'s, 'q> Batch<'s, 'q> {
 
     /// Those behind a failed one run all the same, as they do in one flight.
     async fn run_one_by_one(self) -> Result<Vec<Outcome>> {
+        self.session.check_all(0, &self.statements).await?;
         let (mut outcomes, mut failure) = (Vec::new(), None);
         for (position, sql) in self.statements.iter().enumerate() {
             let sent = self.session.statements(0, std::slice::from_ref(sql), self.timeout, Want::All).await;
@@ -107,12 +108,13 @@ impl<'s, 'q> Batch<'s, 'q> {
         let has_pooler = session.scope.settings().pooler.is_some();
         // a statement by itself is a transaction; behind a pooler the limits must travel with it
         let alone = statements.is_empty() || statements.len() == 1 && !has_pooler;
-        let commits_by_itself =
-            alone && statements.iter().any(Sql::may_commit);
+        let commits_by_itself = alone && statements.iter().any(Sql::may_commit);
         let mut retry = Retry::new(session.scope.clone());
         loop {
             let sent = match alone {
-                true => session.statements(0, &statements, timeout, Want::All).await.map_err(|error| error.at(0)),
+                true => {
+                    session.statements(0, &statements, timeout, Want::All).await.map_err(|error| error.at(0))
+                }
                 false => {
                     let options = TransactionOptions::new();
                     let options = timeout.map_or(options.clone(), |limit| options.timeout(limit));
@@ -121,8 +123,7 @@ impl<'s, 'q> Batch<'s, 'q> {
             };
             match sent {
                 // not on a connection that was lost behind the error
-                Err(error)
-                    if !commits_by_itself && session.ready().is_ok() && retry.again(&error).await => {}
+                Err(error) if !commits_by_itself && session.ready().is_ok() && retry.again(&error).await => {}
                 done => return done,
             }
         }

@@ -32,7 +32,11 @@ pub(crate) enum Way<'p> {
 
 impl Prepared {
     /// `types` are those of the parameters.
-    pub(crate) fn way<'t>(&self, text: &'static str, types: impl Iterator<Item = &'t Type> + Clone) -> Way<'_> {
+    pub(crate) fn way<'t>(
+        &self,
+        text: &'static str,
+        types: impl Iterator<Item = &'t Type> + Clone,
+    ) -> Way<'_> {
         // whose type the server is to find out: an enum, say, which is sent as text
         if types.clone().any(|ty| *ty == Type::UNKNOWN) {
             return Way::Typed;
@@ -44,7 +48,9 @@ impl Prepared {
                 Way::First(Claim { prepared: self, text })
             }
             // the same text may come with other types from a generic function
-            Some(Slot::Ready(statement)) if statement.params().iter().eq(types) => Way::Prepared(statement.clone()),
+            Some(Slot::Ready(statement)) if statement.params().iter().eq(types) => {
+                Way::Prepared(statement.clone())
+            }
             Some(_) => Way::Typed,
         }
     }

@@ -46,7 +46,8 @@ impl Retry {
     ///
     /// Dropping the future uses up one try.
     pub async fn again(&mut self, error: &Error) -> bool {
-        let gave_way = error.kind() == Kind::Server && (error.is_serialization_failure() || error.is_deadlock());
+        let gave_way =
+            error.kind() == Kind::Server && (error.is_serialization_failure() || error.is_deadlock());
         if !gave_way || self.tries >= RETRIES {
             return false;
         }

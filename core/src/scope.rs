@@ -68,7 +68,8 @@ impl Scope {
     pub(crate) fn with_deadline(&self, limit: Duration) -> Scope {
         let deadline = self.now().saturating_add(limit);
         let deadline = self.caller.deadline.map_or(deadline, |outer| deadline.min(outer));
-        let caller = Caller { deadline: Some(deadline), outer: Some(self.caller.clone()), ..Caller::default() };
+        let caller =
+            Caller { deadline: Some(deadline), outer: Some(self.caller.clone()), ..Caller::default() };
         Scope { host: self.host.clone(), caller: Arc::new(caller) }
     }
 

@@ -290,7 +290,11 @@ mod tests {
     fn a_time_is_rounded_up_and_never_none() {
         let times = [Duration::ZERO, Duration::from_micros(500), Duration::from_micros(1500), Duration::MAX];
         assert_eq!(times.map(millis), [1, 1, 2, 2_147_483_647]);
-        let settings = Settings { statement_timeout: Duration::MAX, acquire_timeout: Duration::ZERO, ..Settings::default() };
+        let settings = Settings {
+            statement_timeout: Duration::MAX,
+            acquire_timeout: Duration::ZERO,
+            ..Settings::default()
+        };
         let rounded = settings.rounded();
         assert_eq!(rounded.acquire_timeout, Duration::from_millis(1));
         assert!(rounded.startup_options().unwrap().starts_with("-c statement_timeout=2147483647 "));

@@ -136,7 +136,7 @@ impl Session {
         F: for<'c> FnOnce(&'c Client, &'c Encoded<'c>) -> Sent<'c, T>,
     {
         let encoded = Encoded::of(sql).inspect_err(|_| self.account.fail(None))?;
-        let (is_local, usual) = (depth > 0, self.account.limit());
+        let (is_local, usual) = (depth > 0, self.usual_limit());
         let mut lines = self.opening_lines();
         // behind a pooler the next statement may meet another server
         let lifts = is_local || self.scope.settings().pooler.is_none();

@@ -93,7 +93,13 @@ impl Drop for Meddler {
     }
 }
 
-async fn carry(client: TcpStream, server: String, meddling: Meddling, number: u64, done: Arc<AtomicU64>) -> Option<()> {
+async fn carry(
+    client: TcpStream,
+    server: String,
+    meddling: Meddling,
+    number: u64,
+    done: Arc<AtomicU64>,
+) -> Option<()> {
     let server = TcpStream::connect(&server).await.ok()?;
     client.set_nodelay(true).ok()?;
     server.set_nodelay(true).ok()?;
@@ -107,7 +113,8 @@ async fn carry(client: TcpStream, server: String, meddling: Meddling, number: u6
         }
         Meddling::Message { .. } | Meddling::Forget => None,
     };
-    let up = up(Messages::new(from_client, true), to_server, cut.filter(|cut| cut.0).map(|cut| cut.1), &asked);
+    let up =
+        up(Messages::new(from_client, true), to_server, cut.filter(|cut| cut.0).map(|cut| cut.1), &asked);
     let down = Down {
         meddling,
         random: match meddling {
@@ -132,7 +139,8 @@ async fn up(mut from: Messages, mut to: OwnedWriteHalf, cut: Option<u64>, asked:
     let mut count = 0;
     loop {
         let message = from.next().await?;
-        let is_request = matches!(message.first(), Some(b'P' | b'B' | b'D' | b'E' | b'S' | b'C' | b'd' | b'c' | b'Q'));
+        let is_request =
+            matches!(message.first(), Some(b'P' | b'B' | b'D' | b'E' | b'S' | b'C' | b'd' | b'c' | b'Q'));
         if is_request && !from.starts {
             if cut == Some(count) {
                 return None;

@@ -10,9 +10,9 @@ use std::fmt;
 use crate::sqlstate::{SqlState, class_name};
 
 pub use kind::Kind;
-pub use server::ServerError;
-pub use server::ErrorDetail;
 pub(crate) use server::Asked;
+pub use server::ErrorDetail;
+pub use server::ServerError;
 pub(crate) use verdict::{Stake, Verdict, must_not_be_reused};
 
 /// What this library's functions return.
@@ -143,7 +143,9 @@ impl Error {
         let class = code.and_then(|code| code.get(..2));
         match self.kind() {
             Kind::Timeout => true,
-            Kind::Unavailable => matches!(class, None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX")),
+            Kind::Unavailable => {
+                matches!(class, None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX"))
+            }
             Kind::Server => match code {
                 Some("40001" | "40P01" | "55P03" | "57014" | "25006" | "57P01" | "57P02" | "57P03") => true,
                 Some("08P01") => false, // a mistake in the statement or its parameters

@@ -38,7 +38,9 @@ pub(crate) enum Verdict {
 impl Verdict {
     pub(crate) fn of(error: &tokio_postgres::Error) -> Verdict {
         match error.as_db_error() {
-            Some(db) if ends_the_connection(db) || db.code() == &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN => {
+            Some(db)
+                if ends_the_connection(db) || db.code() == &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN =>
+            {
                 Verdict::Lost
             }
             Some(_) => Verdict::Definite,

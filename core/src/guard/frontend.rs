@@ -27,9 +27,20 @@ pub(super) struct Frontend {
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// The start-up message, the only one without a tag: so much of its length was read.
-    Startup { length: u32, read: u8 },
-    Header { tag: u8, length: u32, read: u8 },
-    Body { tag: u8, left: usize, part: Part },
+    Startup {
+        length: u32,
+        read: u8,
+    },
+    Header {
+        tag: u8,
+        length: u32,
+        read: u8,
+    },
+    Body {
+        tag: u8,
+        left: usize,
+        part: Part,
+    },
 }
 
 /// What of a body is looked at.
@@ -39,8 +50,14 @@ enum Part {
     Kind,
     /// The portal's name, in front of the statement's.
     Portal,
-    Name { of_statement: bool, hash: u64 },
-    Rest { of_statement: bool, name: Name },
+    Name {
+        of_statement: bool,
+        hash: u64,
+    },
+    Rest {
+        of_statement: bool,
+        name: Name,
+    },
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -208,7 +225,8 @@ mod tests {
         for size in 1..=written.len() {
             let (mut frontend, mut steps) = (Frontend::new(), Vec::new());
             written.chunks(size).for_each(|piece| frontend.read(piece, |step| steps.push(step)));
-            let [Step::Parse, Step::DescribeStatement(name), Step::Sync, Step::Bind(bound), rest @ ..] = &steps[..]
+            let [Step::Parse, Step::DescribeStatement(name), Step::Sync, Step::Bind(bound), rest @ ..] =
+                &steps[..]
             else {
                 panic!("in pieces of {size}: {steps:?}")
             };

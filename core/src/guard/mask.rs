@@ -13,7 +13,9 @@ const FIELD: usize = 18;
 pub(super) fn columns(body: &mut [u8]) {
     let mut rest = body.get_mut(2..).unwrap_or_default();
     while let Some(end) = rest.iter().position(|byte| *byte == 0) {
-        let Some((field, others)) = rest.get_mut(end + 1..).and_then(|field| field.split_at_mut_checked(FIELD)) else {
+        let Some((field, others)) =
+            rest.get_mut(end + 1..).and_then(|field| field.split_at_mut_checked(FIELD))
+        else {
             return; // cut short: tokio-postgres says so
         };
         if let [t0, t1, t2, t3, c0, c1, y0, y1, y2, y3, s0, s1, ..] = field {
@@ -77,7 +79,10 @@ mod tests {
         expected.put_i32(-1);
         expected.put_i16(1);
         assert_eq!(body.get(2..expected.len()), expected.get(2..));
-        assert!(body.ends_with(b"no type\0\0\0\0\0\xff\xff\0\0\x02\xc1\xff\xff\xff\xff\xff\xff\0\x01"), "{body:?}");
+        assert!(
+            body.ends_with(b"no type\0\0\0\0\0\xff\xff\0\0\x02\xc1\xff\xff\xff\xff\xff\xff\0\x01"),
+            "{body:?}"
+        );
     }
 
     #[test]

@@ -108,7 +108,8 @@ impl<S> Guard<S> {
 fn look_at(protocol: &mut Protocol, bytes: &mut [u8]) -> Result<Option<(usize, usize)>, protocol::Misplaced> {
     let too_long = "a message of an impossible length";
     let Some(header) = Header::parse(bytes).map_err(|_| too_long)? else { return Ok(None) };
-    let (tag, length) = (header.tag(), usize::try_from(header.len()).map_err(|_| too_long)?.saturating_sub(4));
+    let (tag, length) =
+        (header.tag(), usize::try_from(header.len()).map_err(|_| too_long)?.saturating_sub(4));
     if protocol::longest(tag).is_some_and(|longest| length > longest) && protocol.is_logged_in() {
         return Err(too_long);
     }
@@ -141,7 +142,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             if let Some(fault) = this.fault {
-                tracing::error!(fault, "a connection to PostgreSQL is ended: what stands in between mixes up its answers");
+                tracing::error!(
+                    fault,
+                    "a connection to PostgreSQL is ended: what stands in between mixes up its answers"
+                );
                 this.watch.end();
                 continue;
             }

@@ -213,7 +213,9 @@ impl Protocol {
         let told = tag.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
         match (self.columns, told) {
             (Columns::Some(_), Some(told)) if rows != told => Err("another number of rows than came"),
-            (Columns::Unknown, Some(told)) if rows != told && rows > 0 => Err("another number of rows than came"),
+            (Columns::Unknown, Some(told)) if rows != told && rows > 0 => {
+                Err("another number of rows than came")
+            }
             _ => Ok(()),
         }
     }

@@ -69,10 +69,14 @@ impl Watch {
         self.0.forgotten.store(before.saturating_add(requests), Ordering::Release);
     }
 
-    /// Ready once what was forgotten is answered and no transaction is open, or the connection has ended. One at a time may wait.
-    pub(crate) fn poll_forgotten(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let forgotten = self.0.forgotten.load(Ordering::Acquire);
-        let is_over = || forgotten == 0 || self.has_ended() || self.answered() >= forgotten && self.is_idle();
+    /// Ready once everything that was written or forgotten is answered to its end and no transaction is open, or the connection has
+    /// ended. One at a time may wait.
+    pub(crate) fn poll_answered(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let expected = || self.0.forgotten.load(Ordering::Acquire).max(self.written());
+        let is_over = || {
+            let expected = expected();
+            expected == 0 || self.has_ended() || self.answered() >= expected && self.is_idle()
+        };
         if is_over() {
             return Poll::Ready(());
         }

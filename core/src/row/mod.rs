@@ -153,7 +153,9 @@ fn unfit<T>(name: &str, ty: &Type, cause: Option<&(dyn StdError + Sync + Send + 
         Some(cause) if cause.is::<WasNull>() => {
             Error::row(format!("column {name:?} ({ty}) is NULL: read it as Option<{wanted}>"))
         }
-        Some(cause) => Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}{}", reason(cause))),
+        Some(cause) => {
+            Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}{}", reason(cause)))
+        }
         None => Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}")),
     }
 }

@@ -36,8 +36,9 @@ impl<'a> FromSql<'a> for Raw<'a> {
 }
 
 /// An array whose elements are read as text.
-static TEXTS: LazyLock<Type> =
-    LazyLock::new(|| Type::new("unknown[]".to_owned(), 0, Kind::Array(Type::UNKNOWN), "pg_catalog".to_owned()));
+static TEXTS: LazyLock<Type> = LazyLock::new(|| {
+    Type::new("unknown[]".to_owned(), 0, Kind::Array(Type::UNKNOWN), "pg_catalog".to_owned())
+});
 
 /// An enum's size; other types of four bytes do not have their text in them.
 const ENUM: i16 = 4;
@@ -107,12 +108,12 @@ mod tests {
     #[test]
     fn binary_forms_of_other_types_are_no_text() {
         for raw in [
-            b"\x01top.science".as_slice(),           // ltree: a version in front
-            b"\0\0\0\x01\0\0\0\x01a\0\0\0\x01b",     // hstore: a count
-            b"\0\x03\0\0\x3f\x80\0\0\x40\0\0\0",     // vector: dimensions
+            b"\x01top.science".as_slice(),               // ltree: a version in front
+            b"\0\0\0\x01\0\0\0\x01a\0\0\0\x01b",         // hstore: a count
+            b"\0\x03\0\0\x3f\x80\0\0\x40\0\0\0",         // vector: dimensions
             b"\0\0\0\x02\0\0\0\x17\0\0\0\x04\0\0\0\x07", // composite: a count
-            b"\x02\0\0\0\x04\0\0\0\x01",             // range: flags
-            b"\x01\x01\0\0\0",                       // a geometry: the order of its bytes
+            b"\x02\0\0\0\x04\0\0\0\x01",                 // range: flags
+            b"\x01\x01\0\0\0",                           // a geometry: the order of its bytes
             b"\xff\xfe",
         ] {
             assert!(!is_text(raw), "{raw:?}");

@@ -1,7 +1,7 @@
 //! The account a session keeps of its connection, since tokio-postgres shows neither command tags nor transaction status.
 
-use crate::error::{Error, Kind, Result};
 use super::limit::Limit;
+use crate::error::{Error, Kind, Result};
 use crate::sql::{Sql, quote_identifier};
 use crate::sqlstate::SqlState;
 use crate::transaction_id::TransactionId;

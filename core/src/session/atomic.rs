@@ -1,8 +1,8 @@
 //! A transaction in one flight: BEGIN, its statements and COMMIT are written at once.
 
+use super::account::{Block, Start};
 use super::flight::{Line, Role, keep_first};
 use super::pipeline::{Outcome, Want};
-use super::account::{Block, Start};
 use super::session::Session;
 use crate::error::{Error, Result, Stake, Verdict};
 use crate::sql::Sql;

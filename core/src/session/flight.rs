@@ -102,16 +102,29 @@ impl Session {
         timeout: Option<Duration>,
         want: Want,
     ) -> Result<Vec<Outcome>> {
+        self.check_all(1, statements).await?;
         let (mut outcomes, mut failure) = (Vec::new(), None);
         for (position, sql) in statements.iter().enumerate() {
             let options = TransactionOptions::new();
             let options = timeout.map_or(options.clone(), |limit| options.timeout(limit));
             match self.atomic(std::slice::from_ref(sql), options, want).await {
                 Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => drop(failure.get_or_insert(error.moved_to((statements.len() > 1).then_some(position)))),
+                Err(error) => {
+                    drop(failure.get_or_insert(error.moved_to((statements.len() > 1).then_some(position))))
+                }
             }
         }
         failure.map_or(Ok(outcomes), Err)
+    }
+
+    /// Whether all of these can be sent, before the first one is.
+    pub(crate) async fn check_all(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<()> {
+        self.before_flight(depth, statements).await?;
+        for (position, sql) in statements.iter().enumerate() {
+            Encoded::of(sql)
+                .map_err(|error| if statements.len() > 1 { error.at(position) } else { error })?;
+        }
+        Ok(())
     }
 
     /// The beginning of every block that has not begun.
@@ -127,6 +140,15 @@ impl Session {
         session.map(|sql| Line::ours(sql, Role::Opening, limit)).into_iter().chain(opening).collect()
     }
 
+    /// How long a statement may take now. Behind a pooler the server's own default is none of ours.
+    pub(crate) fn usual_limit(&self) -> Limit {
+        let settings = self.scope.settings();
+        match self.account.limit() {
+            Limit::Default if settings.pooler.is_some() => Limit::Of(settings.statement_timeout),
+            limit => limit,
+        }
+    }
+
     /// Plans statements, each with the server's limit set to its own where that differs.
     pub(crate) fn plan<'q>(
         &self,
@@ -137,7 +159,7 @@ impl Session {
     ) {
         let is_local = depth > 0;
         let (mut usual, mut kept) = match is_local {
-            true => (self.account.limit(), self.account.limit()),
+            true => (self.usual_limit(), self.usual_limit()),
             false => (self.account.wanted, self.account.kept),
         };
         for sql in statements {
@@ -250,7 +272,9 @@ impl Session {
             self.account.kept = self.account.wanted;
         }
         match (failure, unanswered) {
-            (Some(((position, stake, sql), error)), _) => Err((Some(position), self.judge(error, stake, sql))),
+            (Some(((position, stake, sql), error)), _) => {
+                Err((Some(position), self.judge(error, stake, sql)))
+            }
             (None, Some((position, stake))) => Err((Some(position), Error::deadline(stake))),
             (None, None) => Ok(outcomes),
         }
@@ -302,7 +326,11 @@ impl Session {
 }
 
 /// Keeps what failed first. In an aborted transaction every statement fails with 25P02, which is no cause.
-pub(crate) fn keep_first<P>(first: &mut Option<(P, tokio_postgres::Error)>, place: P, error: tokio_postgres::Error) {
+pub(crate) fn keep_first<P>(
+    first: &mut Option<(P, tokio_postgres::Error)>,
+    place: P,
+    error: tokio_postgres::Error,
+) {
     let is_aftermath =
         |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     match first {

@@ -68,7 +68,12 @@ pub(crate) enum Around {
 ///
 /// The unnamed statement with known parameter types: one round trip, nothing left behind on the server. Or a prepared one,
 /// where there is a place to keep it: prepared in the same flight the first time, and bound from then on.
-pub(crate) async fn perform(client: &Client, keep: Option<Keep<'_>>, encoded: &Encoded<'_>, want: Want) -> Answer {
+pub(crate) async fn perform(
+    client: &Client,
+    keep: Option<Keep<'_>>,
+    encoded: &Encoded<'_>,
+    want: Want,
+) -> Answer {
     let (Some(keep), Some(text)) = (keep, encoded.sql().fixed_text()) else {
         return typed(client, encoded, want).await;
     };

@@ -7,6 +7,10 @@ use std::time::Duration;
 use pgspan_scan::{Command, Effect, Inspection};
 use tokio_postgres::Client;
 
+use super::account::Account;
+use super::fetch::fetches;
+use super::limit::Limit;
+use super::pipeline::{Answer, Outcome, Want, send_and_forget};
 use crate::error::{Error, Kind, Result, Stake, Verdict, must_not_be_reused};
 use crate::port::Lease;
 use crate::prepared::Prepared;
@@ -14,10 +18,6 @@ use crate::scope::Scope;
 use crate::settings::Recycle;
 use crate::sql::Sql;
 use crate::transaction_id::TransactionId;
-use super::account::Account;
-use super::fetch::fetches;
-use super::limit::Limit;
-use super::pipeline::{Answer, Outcome, Want, send_and_forget};
 
 /// A connection no one else uses, in autocommit: each statement is its own transaction unless you begin one.
 ///
@@ -62,8 +62,8 @@ impl Session {
     /// Everything that is asked before a flight, of the connection and of the statements.
     pub(crate) async fn before_flight(&mut self, depth: usize, statements: &[Sql<'_>]) -> Result<()> {
         self.settle(depth);
-        let ready = match self.forgotten().await {
-            Ok(()) => self.ready(),
+        let ready = match self.ready() {
+            Ok(()) => self.answered().await,
             Err(error) => Err(error),
         };
         ready.inspect_err(|error| {
@@ -103,8 +103,8 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the answers that nobody reads, where nothing may be written before they have come.
-    async fn forgotten(&mut self) -> Result<()> {
+    /// Waits for the end of every answer, also of those that nobody reads, where nothing may be written before.
+    async fn answered(&mut self) -> Result<()> {
         let is_begun = self.account.blocks.first().is_some_and(|block| block.begun);
         if self.scope.settings().pipelines() || is_begun {
             return Ok(());
@@ -112,7 +112,7 @@ impl Session {
         let Some(lease) = &self.lease else { return Ok(()) };
         let watch = lease.watch();
         let limit = self.account.limit().deadline(self.scope.settings());
-        let answered = poll_fn(|cx| watch.poll_forgotten(cx));
+        let answered = poll_fn(|cx| watch.poll_answered(cx));
         self.scope.within(limit, answered).await.map_err(|_| {
             self.account.broken = true;
             Error::deadline(Stake::Nothing)

@@ -48,7 +48,8 @@ impl<'q> Encoded<'q> {
                  INSERT … SELECT * FROM unnest({ids}, {names})",
             );
         }
-        let mut encoded = Encoded { sql, values: BytesMut::new(), params: Vec::with_capacity(sql.params.len()) };
+        let mut encoded =
+            Encoded { sql, values: BytesMut::new(), params: Vec::with_capacity(sql.params.len()) };
         for (position, param) in sql.params.iter().enumerate() {
             let (value, ty) = (param.value(), param.ty());
             let is_null = value.to_sql_checked(ty, &mut encoded.values).map_err(|cause| {

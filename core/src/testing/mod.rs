@@ -69,8 +69,8 @@ use futures_util::future::select;
 use tokio_postgres::NoTls;
 
 use crate::driver::{Driver, Link, Watch, drive};
-use crate::port::BoxFuture;
 use crate::error::{Error, Result};
+use crate::port::BoxFuture;
 use clock::Clock;
 use log::{Event, Log};
 use server::Server;

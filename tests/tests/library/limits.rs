@@ -63,7 +63,8 @@ async fn a_batch_can_be_given_its_time(via: Via) -> Result<()> {
     session.batch([slow(), sql!("SELECT 1")]).timeout(LONG).await?;
     session.batch([sql!("SELECT 1"), slow()]).atomic().timeout(LONG).await?;
     session.batch([sql!("SELECT 1"), slow().timeout(LONG), sql!("SELECT 2")]).atomic().await?;
-    let failed = session.batch([slow().timeout(LONG), slow()]).atomic().await.err().context("the usual limit")?;
+    let failed =
+        session.batch([slow().timeout(LONG), slow()]).atomic().await.err().context("the usual limit")?;
     assert!(failed.is_timeout() && failed.statement_index() == Some(1), "{failed}");
     Ok(())
 }
@@ -114,7 +115,8 @@ async fn a_stream_is_limited_by_silence(via: Via) -> Result<()> {
     let mut session = db(&bed).await?.session().await?;
     // eight rows, 200 ms apart, each as large as what the server sends at a time
     let rows = || {
-        sql!("SELECT repeat('x', 9000) FROM generate_series(1, 8) n WHERE pg_sleep(0.2) IS NOT NULL").reads_only()
+        sql!("SELECT repeat('x', 9000) FROM generate_series(1, 8) n WHERE pg_sleep(0.2) IS NOT NULL")
+            .reads_only()
     };
     let mut tx = session.transaction();
     let mut stream = tx.fetch_stream::<String>(rows()).await?;
@@ -249,7 +251,8 @@ async fn the_greatest_and_the_smallest_time_are_kept(via: Via) -> Result<()> {
         assert!(error.is_timeout(), "{error}");
     }
     let db = bed.db_with(|settings| settings.statement_timeout = Duration::ZERO).await?;
-    let left = db.session().await?.fetch_one::<String>(sql!("SELECT current_setting('statement_timeout')")).await;
+    let left =
+        db.session().await?.fetch_one::<String>(sql!("SELECT current_setting('statement_timeout')")).await;
     assert!(left.as_ref().map_or_else(pgspan::Error::is_timeout, |limit| limit == "1ms"), "{left:?}");
     Ok(())
 }

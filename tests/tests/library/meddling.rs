@@ -32,7 +32,8 @@ async fn callers(db: &Database, first: i64) -> Result<(usize, usize)> {
                 })
             }
             2 => {
-                let count = db.execute(sql!("INSERT INTO numbers SELECT {n} FROM generate_series(1, 2)")).await;
+                let count =
+                    db.execute(sql!("INSERT INTO numbers SELECT {n} FROM generate_series(1, 2)")).await;
                 count.map(|count| count == 2)
             }
             _ => {

@@ -75,7 +75,8 @@ async fn types_whose_binary_form_is_text_are_read_in_any_number_of_rows(via: Via
         }
         assert!(stream.next().await?.is_none());
         drop(stream);
-        let labels: Vec<(String,)> = tx.fetch_all(sql!("SELECT DISTINCT mood FROM people WHERE mood > 'sad'")).await?;
+        let labels: Vec<(String,)> =
+            tx.fetch_all(sql!("SELECT DISTINCT mood FROM people WHERE mood > 'sad'")).await?;
         assert_eq!(labels, [("happy".to_owned(),)]);
         tx.commit().await?;
     }
@@ -101,7 +102,10 @@ async fn what_is_no_text_is_an_error_at_once_that_names_the_column(via: Via) -> 
             let query = || pgspan::Sql::new(text.as_str()).bind(&rows).push(")");
             let is_told = |error: pgspan::Error| {
                 assert_eq!(error.kind(), Kind::Row, "{value}: {error}");
-                assert!(error.to_string().contains("\"odd\"") && error.to_string().contains("cast it"), "{error}");
+                assert!(
+                    error.to_string().contains("\"odd\"") && error.to_string().contains("cast it"),
+                    "{error}"
+                );
             };
             is_told(db.fetch_all::<String>(query()).await.err().context("read")?);
             let mut session = db.session().await?;

@@ -13,10 +13,11 @@ ways! {
     both:
     a_statement_costs_one_round_trip,
     a_statement_with_an_enum_an_array_a_document_or_a_composite_costs_one_round_trip,
-    a_batch_costs_one_round_trip_and_so_does_an_atomic_one,
     a_transaction_of_n_statements_costs_n_and_one_for_the_commit,
     savepoints_travel_with_their_first_statement_and_cost_one_at_their_end,
     the_library_counts_as_the_proxy_does;
+    pipelined:
+    a_batch_costs_one_round_trip_and_so_does_an_atomic_one;
 }
 
 /// A session whose connection is open, through a proxy that counts.

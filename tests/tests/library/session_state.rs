@@ -16,10 +16,16 @@ ways! {
 
 /// Statements that leave something, and what shows it.
 const LEAVING: [(&str, &str); 7] = [
-    ("SELECT name INTO TEMP students FROM students", "SELECT count(*) = 1 FROM pg_class WHERE relname = 'students'"),
+    (
+        "SELECT name INTO TEMP students FROM students",
+        "SELECT count(*) = 1 FROM pg_class WHERE relname = 'students'",
+    ),
     ("CREATE TABLE pg_temp.mine(a int)", "SELECT to_regclass('mine') IS NULL"),
     ("SET transaction_timeout = '90s'", "SELECT current_setting('transaction_timeout') = '0'"),
-    ("SELECT set_config('pgspan.left', 'dirty', false)", "SELECT coalesce(current_setting('pgspan.left', true), '') = ''"),
+    (
+        "SELECT set_config('pgspan.left', 'dirty', false)",
+        "SELECT coalesce(current_setting('pgspan.left', true), '') = ''",
+    ),
     (
         "DO $$ BEGIN SET pgspan.other = 'dirty'; END $$",
         "SELECT coalesce(current_setting('pgspan.other', true), '') = ''",
@@ -62,9 +68,12 @@ async fn no_shared_connection_is_changed(via: Via) -> Result<()> {
 async fn what_has_an_effect_only_in_a_transaction_is_refused_outside_of_one(via: Via) -> Result<()> {
     let bed = Bed::with_students(via).await?;
     let db = bed.db().await?;
-    for statement in
-        ["SET LOCAL app.tenant = '7'", "SET TRANSACTION READ ONLY", "set constraints all deferred", "SET LOCAL ROLE NONE"]
-    {
+    for statement in [
+        "SET LOCAL app.tenant = '7'",
+        "SET TRANSACTION READ ONLY",
+        "set constraints all deferred",
+        "SET LOCAL ROLE NONE",
+    ] {
         let mut session = db.session().await?;
         let refused = [
             db.execute(statement).await.err(),
@@ -73,7 +82,10 @@ async fn what_has_an_effect_only_in_a_transaction_is_refused_outside_of_one(via:
         ];
         for error in refused {
             let error = error.context(statement)?;
-            assert!(error.kind() == Kind::Refused && error.to_string().contains("only inside a transaction"), "{error}");
+            assert!(
+                error.kind() == Kind::Refused && error.to_string().contains("only inside a transaction"),
+                "{error}"
+            );
         }
         let mut tx = session.transaction();
         tx.execute(statement).await.context(statement)?;

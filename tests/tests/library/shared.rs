@@ -11,14 +11,15 @@ use crate::support::{Bed, Via, insert};
 
 ways! {
     both:
-    many_statements_share_few_connections,
     a_shared_connection_whose_backend_was_terminated_is_replaced_without_an_error,
     who_waits_on_a_connection_that_breaks_gets_an_error_and_later_callers_none,
     a_slow_statement_does_not_hold_others_up,
-    a_shared_statement_that_is_dropped_does_not_harm_its_neighbours,
     what_needs_a_session_is_refused_on_a_shared_connection,
     an_error_of_the_server_ends_neither_the_connection_nor_a_neighbour,
     without_shared_connections_a_statement_takes_one_of_the_pool;
+    pipelined:
+    many_statements_share_few_connections,
+    a_shared_statement_that_is_dropped_does_not_harm_its_neighbours;
 }
 
 async fn pid(db: &Database) -> pgspan::Result<i32> {

@@ -12,20 +12,22 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 /// Runs each test of a file straight to PostgreSQL, as `direct::…`, and those that a pooler can carry twice more: as
-/// `pooled::…` through PgBouncer in transaction mode, and as `forgetful::…` through an imitation of a pooler that loses what is
+/// `pooled::…` through PgBouncer in transaction mode, which stands pipelines, and as `forgetful::…` through an imitation of a pooler that loses what is
 /// written behind a statement that is not answered yet.
 ///
 /// All of `pooled` share one PgBouncer. Debian 12's, which is 1.18, ends itself when the client of a cancel request hangs up
 /// before it was passed on (pgbouncer#801), and all tests after that fail.
 macro_rules! ways {
-    (both: $($both:ident),*; $(direct: $($direct:ident),*;)?) => {
+    (both: $($both:ident),*; $(pipelined: $($pipelined:ident),*;)? $(direct: $($direct:ident),*;)?) => {
         mod direct {
             use crate::support::Via;
             $(#[tokio::test] async fn $both() -> anyhow::Result<()> { super::$both(Via::Nothing).await })*
+            $($(#[tokio::test] async fn $pipelined() -> anyhow::Result<()> { super::$pipelined(Via::Nothing).await })*)?
             $($(#[tokio::test] async fn $direct() -> anyhow::Result<()> { super::$direct(Via::Nothing).await })*)?
         }
         mod pooled {
             $(#[tokio::test] async fn $both() -> anyhow::Result<()> { crate::support::pooled(super::$both).await })*
+            $($(#[tokio::test] async fn $pipelined() -> anyhow::Result<()> { crate::support::pooled(super::$pipelined).await })*)?
         }
         mod forgetful {
             use crate::support::Via;
@@ -60,8 +62,6 @@ pub(crate) struct Bed {
     /// As the library gets it.
     pub(crate) url: String,
     pub(crate) other: Client,
-    /// It closes with the test.
-    _door: Option<Meddler>,
 }
 
 /// Ends with the process; what it leaves on the disk goes with the next run's start.
@@ -97,17 +97,20 @@ impl Bed {
         let (base, _) = base.rsplit_once('/').context("the URL names no database")?;
         let direct = format!("{base}/{name}?{query}");
         let other = client(&direct).await?;
-        let mut door = None;
         let url = match via {
             Via::Nothing => direct,
-            Via::Forgetful => door.insert(Meddler::before(&direct, Meddling::Forget).await?).url(&direct),
+            Via::Forgetful => {
+                // open until the test's runtime ends, since a test may let go of its bed before
+                let door = std::mem::ManuallyDrop::new(Meddler::before(&direct, Meddling::Forget).await?);
+                door.url(&direct)
+            }
             Via::PgBouncer => {
                 let start = || PgBouncer::before_with(&server, &[("server_idle_timeout", "5")]);
                 let bouncer = BOUNCER.get_or_try_init(start).await?;
                 bouncer.as_ref().context("PgBouncer is not installed")?.url(&name)
             }
         };
-        Ok(Bed { via, url, other, _door: door })
+        Ok(Bed { via, url, other })
     }
 
     /// A database with `students(name)`, where a name is there once at most.
@@ -139,6 +142,7 @@ impl Bed {
     pub(crate) fn settings(&self, change: impl FnOnce(&mut Settings)) -> Settings {
         let mut settings = Settings::default();
         settings.pooler = (self.via != Via::Nothing).then_some(Pooler::Transaction);
+        settings.pooler_pipelines = self.via == Via::PgBouncer;
         change(&mut settings);
         settings
     }

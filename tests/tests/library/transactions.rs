@@ -231,7 +231,11 @@ async fn a_savepoints_name_is_just_a_name(via: Via) -> Result<()> {
         match name {
             "" => assert_eq!(code(&result), Some("42601")), // PostgreSQL has no empty identifier
             "a\0b" => {
-                assert_eq!(result.as_ref().err().map(pgspan::Error::kind), Some(Kind::Parameter), "{result:?}");
+                assert_eq!(
+                    result.as_ref().err().map(pgspan::Error::kind),
+                    Some(Kind::Parameter),
+                    "{result:?}"
+                );
             }
             _ => result.with_context(|| format!("{name:?}"))?,
         }

@@ -105,8 +105,9 @@ async fn a_user_defined_type_comes_back_from_an_insert_after_everything_prepared
                 session.execute("DEALLOCATE ALL").await?;
             }
             for _ in 0..2 {
-                let returned: String =
-                    session.fetch_one(sql!("INSERT INTO people(mood) VALUES ('happy') RETURNING mood")).await?;
+                let returned: String = session
+                    .fetch_one(sql!("INSERT INTO people(mood) VALUES ('happy') RETURNING mood"))
+                    .await?;
                 assert_eq!(returned, "happy");
             }
         }

@@ -6,10 +6,10 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
 
 use super::{Bound, Copying, Over, Server};
-use crate::testing::statement::Statement;
 use crate::testing::block::tag;
 use crate::testing::failure::Failure;
 use crate::testing::reply::{Copy, Ending, Reply};
+use crate::testing::statement::Statement;
 use crate::testing::wire;
 use crate::types::Oid;
 

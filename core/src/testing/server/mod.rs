@@ -13,7 +13,6 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use tokio::io::{AsyncReadExt, DuplexStream};
 
-
 use super::block::{Block, tag};
 use super::log::Event;
 use super::reply::{Ending, Reply};
