@@ -97,7 +97,7 @@ impl<'s, 'q> Batch<'s, 'q> {
             let sent = self.session.statements(0, std::slice::from_ref(sql), self.timeout, Want::All).await;
             match sent {
                 Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => drop(failure.get_or_insert(error.at(position))),
+                Err(error) => failure = failure.or(Some(error.at(position))),
             }
         }
         failure.map_or(Ok(outcomes), Err)

@@ -110,7 +110,8 @@ impl Session {
             match self.atomic(std::slice::from_ref(sql), options, want).await {
                 Ok(outcome) => outcomes.extend(outcome),
                 Err(error) => {
-                    drop(failure.get_or_insert(error.moved_to((statements.len() > 1).then_some(position))))
+                    let error = error.moved_to((statements.len() > 1).then_some(position));
+                    failure = failure.or(Some(error));
                 }
             }
         }
