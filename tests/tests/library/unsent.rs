@@ -50,11 +50,11 @@ async fn what_can_not_be_sent_is_an_error_that_says_so_and_nothing_else_is_sent(
         for position in 0..3 {
             let mut batch = vec![insert("a"), insert("b")];
             batch.insert(position, sql.clone());
-            is_told(&session.batch(batch.clone()).await.err().expect("sent"), Some(position));
-            is_told(&session.batch(batch.clone()).atomic().await.err().expect("sent"), Some(position));
+            is_told(&session.batch(batch.clone()).await.expect_err("sent"), Some(position));
+            is_told(&session.batch(batch.clone()).atomic().await.expect_err("sent"), Some(position));
             let mut tx = session.transaction();
             tx.execute(insert("c")).await?;
-            is_told(&tx.batch(batch).await.err().expect("sent"), Some(position));
+            is_told(&tx.batch(batch).await.expect_err("sent"), Some(position));
             assert_eq!(tx.commit().await.unwrap_err().kind(), Kind::RolledBack);
         }
         assert!(bed.students().await?.is_empty(), "{text}");
@@ -76,7 +76,7 @@ async fn a_message_that_is_too_large_is_not_sent() -> Result<()> {
     for sql in [sql!("SELECT length({huge})"), Sql::new("SELECT length(").bind(&huge).push(")")] {
         let error = session.execute(&sql).await.unwrap_err();
         assert!(error.kind() == Kind::Parameter && error.to_string().contains("1 GB"), "{error}");
-        let error = session.batch([insert("a"), sql]).await.err().expect("sent");
+        let error = session.batch([insert("a"), sql]).await.expect_err("sent");
         assert_eq!((error.kind(), error.statement_index()), (Kind::Parameter, Some(1)));
     }
     session.execute(insert("b")).await?;
