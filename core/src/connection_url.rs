@@ -54,7 +54,7 @@ impl ConnectionUrl {
     ///
     /// # Errors
     ///
-    /// [`Kind::Config`], as for any other URL.
+    /// [`Kind::Config`](crate::Kind::Config), as for any other URL.
     pub fn over_private_link(url: &str) -> Result<ConnectionUrl> {
         parse(url, true)
     }

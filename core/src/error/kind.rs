@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// PostgreSQL answered with an error; [`Error::sqlstate`] says which.
+    /// PostgreSQL answered with an error; [`Error::sqlstate`](crate::Error::sqlstate) says which.
     Server,
     /// No connection could be had, or one was lost while nothing could have been committed.
     Unavailable,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 ///
 /// What PostgreSQL refuses in a transaction (`CREATE INDEX CONCURRENTLY`) is a migration of its own, of one statement, whose first
 /// line is `-- pgspan: no transaction`. If it does not come to its end it is left half done, and nothing is applied until
-/// someone has looked and said how to go on: [`again`] or [`as_applied`]. It needs a connection without a transaction pooler.
+/// someone has looked and said how to go on: `migrate --again` or `migrate --as-applied`. It needs a connection without a transaction pooler.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
     /// Migrations are applied in the order of their versions.
