@@ -127,7 +127,11 @@ async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Link> {
     let link = scope.within(scope.settings().acquire_timeout, scope.dial()).await.map_err(late)??;
     let encoded = Encoded::of(listen)?;
     let listening = perform(&link.client, None, &encoded, Want::Nothing);
-    let listening = scope.within(scope.settings().statement_timeout, listening).await.map_err(late)?;
+    let listening = scope.within(scope.settings().statement_timeout, listening).await;
+    let listening = listening.map_err(|elapsed| {
+        link.watch.end(); // what does not answer says no good-bye
+        late(elapsed)
+    })?;
     let asked = listen.asked(scope.settings().error_detail);
     listening
         .map_err(|error| Error::answer(error, Stake::Nothing, asked))
