@@ -24,8 +24,8 @@ use crate::transaction_options::TransactionOptions;
 /// The first statement that failed decides; [`Error::statement_index`] says which it was, counted from 0, and no result of a
 /// later one is given. Otherwise as [`Session::execute`]; nothing is sent if any statement can't be encoded.
 ///
-/// An atomic batch is retried by itself, at most twice and with jitter, after a serialization failure or a deadlock. A single CALL
-/// or DO is not: it may have committed by itself before it failed. The COMMIT is in the same flight, so a lost connection means
+/// An atomic batch is retried by itself, at most twice and with jitter, after a serialization failure or a deadlock. A single statement
+/// that commits by itself (CALL, DO, REINDEX …) is not: a part of it may be stored. The COMMIT is in the same flight, so a lost connection means
 /// [`Kind::OutcomeUnknown`](crate::Kind::OutcomeUnknown).
 ///
 /// # Time
@@ -108,7 +108,6 @@ impl<'s, 'q> Batch<'s, 'q> {
         let has_pooler = session.scope.settings().pooler.is_some();
         // a statement by itself is a transaction; behind a pooler the limits must travel with it
         let alone = statements.is_empty() || statements.len() == 1 && !has_pooler;
-        let commits_by_itself = alone && statements.iter().any(Sql::may_commit);
         let mut retry = Retry::new(session.scope.clone());
         loop {
             let sent = match alone {
@@ -123,7 +122,7 @@ impl<'s, 'q> Batch<'s, 'q> {
             };
             match sent {
                 // not on a connection that was lost behind the error
-                Err(error) if !commits_by_itself && session.ready().is_ok() && retry.again(&error).await => {}
+                Err(error) if session.ready().is_ok() && retry.again(&error).await => {}
                 done => return done,
             }
         }

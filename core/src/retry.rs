@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::scope::Scope;
 
 /// Says whether to try again, and waits before. Made by
@@ -40,15 +40,14 @@ impl Retry {
     /// deadlock (40P01), was not tried three times yet, and there is time left. Waits a random moment, so that the two
     /// that met do not meet again.
     ///
-    /// Never true after an unknown outcome.
+    /// Never true after an unknown outcome, or for a statement outside of a transaction that commits by itself while it runs, such as
+    /// CALL: a part of it may be stored.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future uses up one try.
     pub async fn again(&mut self, error: &Error) -> bool {
-        let gave_way =
-            error.kind() == Kind::Server && (error.is_serialization_failure() || error.is_deadlock());
-        if !gave_way || self.tries >= RETRIES {
+        if !error.gave_way() || self.tries >= RETRIES {
             return false;
         }
         self.tries += 1;

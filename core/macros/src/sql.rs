@@ -49,7 +49,7 @@ fn inspection(inspection: Inspection) -> TokenStream {
         Command::Savepoint => quote!(Savepoint),
         Command::PrepareTransaction => quote!(PrepareTransaction),
         Command::Copy => quote!(Copy),
-        Command::Procedure => quote!(Procedure),
+        Command::SelfCommitting => quote!(SelfCommitting),
         Command::Forget => quote!(Forget),
         Command::Other => quote!(Other),
     };

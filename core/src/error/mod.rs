@@ -33,6 +33,8 @@ struct Inner {
     statement: Option<usize>,
     /// The id of the transaction whose outcome is unknown.
     transaction: Option<u64>,
+    /// The statement commits by itself while it runs, so that a part of it may be stored.
+    partly: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
     server: Option<ServerError>,
 }
@@ -136,9 +138,14 @@ impl Error {
     /// Trying the same again, later, may work and can do no harm: nothing was committed, and the cause passes.
     ///
     /// True for [`Kind::Unavailable`] and [`Kind::Timeout`], and for serialization failures, deadlocks, lock and statement
-    /// timeouts, and servers that are starting, stopping, full or read-only. False for an unknown outcome, and for a login that
-    /// the server refuses because of a setting: a wrong password, a role or a database that does not exist.
+    /// timeouts, and servers that are starting, stopping, full or read-only. False for an unknown outcome, for a login that
+    /// the server refuses because of a setting (a wrong password, a role or a database that does not exist), and for a statement
+    /// outside of a transaction that commits by itself while it runs (CALL, DO, VACUUM, CLUSTER, REINDEX, CREATE INDEX
+    /// CONCURRENTLY …): a part of it may be stored.
     pub fn is_retryable(&self) -> bool {
+        if self.0.partly {
+            return false;
+        }
         let code = self.sqlstate().map(SqlState::code);
         let class = code.and_then(|code| code.get(..2));
         match self.kind() {
@@ -153,6 +160,11 @@ impl Error {
             },
             _ => false,
         }
+    }
+
+    /// Whether the transaction may be done again at once: it gave way to another, and nothing of it is stored.
+    pub(crate) fn gave_way(&self) -> bool {
+        !self.0.partly && (self.is_serialization_failure() || self.is_deadlock())
     }
 
     /// Only of a statement that failed: behind an unknown outcome a code says nothing about it.
@@ -170,6 +182,7 @@ impl Error {
             context: context.into(),
             statement: None,
             transaction: None,
+            partly: false,
             source: None,
             server: None,
         }))
@@ -196,7 +209,7 @@ impl Error {
             }
             _ => "could not connect".to_owned(),
         };
-        let asked = Asked { text: "", is_fixed: true, detail: ErrorDetail::Safe };
+        let asked = Asked { text: "", is_fixed: true, commits_by_itself: false, detail: ErrorDetail::Safe };
         Error::unavailable(context).by_postgres(error, asked, true)
     }
 
@@ -211,12 +224,13 @@ impl Error {
     /// The same error for another who waited for the same, without its source.
     #[must_use]
     pub fn again(&self) -> Error {
-        let Inner { kind, context, statement, transaction, server, .. } = &*self.0;
+        let Inner { kind, context, statement, transaction, partly, server, .. } = &*self.0;
         Error(Box::new(Inner {
             kind: *kind,
             context: context.clone(),
             statement: *statement,
             transaction: *transaction,
+            partly: *partly,
             source: None,
             server: server.clone(),
         }))
@@ -240,11 +254,12 @@ impl Error {
 impl Error {
     /// An error that came instead of the answer to a statement.
     pub(crate) fn answer(error: tokio_postgres::Error, stake: Stake, asked: Asked<'_>) -> Error {
-        let ours = match Verdict::of(&error) {
+        let mut ours = match Verdict::of(&error) {
             Verdict::Definite => Error::new(Kind::Server, "the statement failed"),
             Verdict::NotSent => return Error::new(Kind::Parameter, "the statement can't be encoded"),
             Verdict::Lost => Error::new(stake.lost(), "the connection was lost"),
         };
+        ours.0.partly = asked.commits_by_itself && stake == Stake::Commit;
         ours.by_postgres(error, asked, false)
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) text: &'a str,
     /// It is part of the program, so that it holds no value.
     pub(crate) is_fixed: bool,
+    /// A part of it may be stored though it failed, unless it was in a transaction.
+    pub(crate) commits_by_itself: bool,
     pub(crate) detail: ErrorDetail,
 }
 

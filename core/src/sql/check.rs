@@ -35,7 +35,7 @@ impl Sql<'_> {
                     "use transaction.copy_in(…) or transaction.copy_out(…) after session.transaction()",
                 );
             }
-            Command::Procedure | Command::Forget | Command::Other => {}
+            Command::SelfCommitting | Command::Forget | Command::Other => {}
         }
         if let Some(number) = inspection.by_hand {
             return Err(Error::refused(format!(
@@ -60,9 +60,9 @@ impl Sql<'_> {
         !self.params.is_empty()
     }
 
-    /// Whether it may commit by itself before it fails.
-    pub(crate) fn may_commit(&self) -> bool {
-        self.inspect().command == Command::Procedure
+    /// Whether it may have committed a part of what it does when it fails.
+    pub(crate) fn commits_by_itself(&self) -> bool {
+        self.inspect().command == Command::SelfCommitting
     }
 
     /// The server's limit that it sets: whether for the transaction alone, and which.

@@ -132,7 +132,8 @@ impl<'a> Sql<'a> {
 
     /// For an error of this statement.
     pub(crate) fn asked(&self, detail: ErrorDetail) -> Asked<'_> {
-        Asked { text: &self.text, is_fixed: self.fixed.is_some(), detail }
+        let is_fixed = self.fixed.is_some();
+        Asked { text: &self.text, is_fixed, commits_by_itself: self.commits_by_itself(), detail }
     }
 
     /// For the log: the text, without the values that one made at run time may hold.

@@ -147,6 +147,12 @@ impl Reply {
         self.field(b'D', text)
     }
 
+    /// Names the function of PostgreSQL's source that an [`error`](Reply::error) comes from, which what stands in between never does:
+    /// `"exec_stmt_raise"` for a `RAISE`.
+    pub fn routine(self, name: &str) -> Reply {
+        self.field(b'R', name)
+    }
+
     fn field(mut self, field: u8, text: &str) -> Reply {
         if let Ending::Error(failure) = &mut self.ending {
             failure.set(field, text);

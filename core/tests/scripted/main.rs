@@ -4,6 +4,7 @@
 
 mod batches;
 mod bed;
+mod callers;
 mod dropped;
 mod errors;
 mod hostile;
@@ -15,3 +16,4 @@ mod statistics;
 mod timeouts;
 mod transactions;
 mod trust;
+mod verdicts;

@@ -13,8 +13,9 @@ pub enum Command {
     PrepareTransaction,
     /// COPY.
     Copy,
-    /// CALL or DO: outside of a transaction it may commit by itself.
-    Procedure,
+    /// CALL, DO, VACUUM, CLUSTER, REINDEX, or one with CONCURRENTLY: outside of a transaction it commits by itself while it runs, so that
+    /// a part of it may last though it fails.
+    SelfCommitting,
     /// DISCARD ALL, DISCARD PLANS or DEALLOCATE: what was prepared may be gone.
     Forget,
     /// Any other.
@@ -31,8 +32,10 @@ impl Command {
             Self::Savepoint
         } else if is(&"COPY") {
             Self::Copy
-        } else if is_one_of(&["CALL", "DO"]) {
-            Self::Procedure
+        } else if is_one_of(&["CALL", "DO", "VACUUM", "CLUSTER", "REINDEX"])
+            || is_one_of(&["CREATE", "DROP", "ALTER"]) && rest.any(|token| token.is_one_of(&["CONCURRENTLY"]))
+        {
+            Self::SelfCommitting
         } else if is(&"DEALLOCATE") || is(&"DISCARD") && rest.eat(&["ALL", "PLANS"]) {
             Self::Forget
         // but PREPARE transaction AS … prepares a statement of that name
@@ -67,9 +70,18 @@ mod tests {
             ("PREPARE TRANSACTION 'x'", Command::PrepareTransaction),
             ("COPY users FROM STDIN", Command::Copy),
             ("copy(SELECT 1) TO STDOUT", Command::Copy),
-            ("CALL p()", Command::Procedure),
-            ("DO $$BEGIN END$$", Command::Procedure),
-            ("DO'BEGIN END'", Command::Procedure),
+            ("CALL p()", Command::SelfCommitting),
+            ("DO $$BEGIN END$$", Command::SelfCommitting),
+            ("DO'BEGIN END'", Command::SelfCommitting),
+            ("vacuum (analyze) users", Command::SelfCommitting),
+            ("REINDEX DATABASE d", Command::SelfCommitting),
+            ("CLUSTER users", Command::SelfCommitting),
+            ("CREATE UNIQUE INDEX concurrently ON users(name)", Command::SelfCommitting),
+            ("DROP INDEX CONCURRENTLY i", Command::SelfCommitting),
+            ("ALTER TABLE a DETACH PARTITION b CONCURRENTLY", Command::SelfCommitting),
+            ("CREATE INDEX \"CONCURRENTLY\" ON users(name)", Command::Other),
+            ("CREATE INDEX i ON users(name) -- CONCURRENTLY", Command::Other),
+            ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", Command::Other),
             ("DEALLOCATE p", Command::Forget),
             ("DISCARD ALL", Command::Forget),
             ("discard plans", Command::Forget),

@@ -110,6 +110,9 @@ impl Server {
             self.hear().await?;
         }
         let reply = self.shared.greet(self.number);
+        if let Some(delay) = reply.delay {
+            self.shared.clock.sleep(delay).await;
+        }
         let mut out = BytesMut::new();
         if let Ending::Done { .. } = reply.ending {
             wire::put_authenticated(&mut out, self.number + 1);
