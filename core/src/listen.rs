@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 
 use crate::driver::Link;
-use crate::error::{Error, Result, Stake};
-use crate::scope::Scope;
+use crate::error::{Error, Kind, Result, Stake};
+use crate::scope::{Elapsed, Scope};
 use crate::session::Want;
 use crate::session::pipeline::perform;
 use crate::sql::{Encoded, Sql, quote_identifier};
@@ -59,6 +59,8 @@ impl Listener {
                 "a transaction pooler can't carry notifications: listen on a direct connection",
             ));
         }
+        scope.check_open()?;
+        scope.check_deadline()?;
         let listen = Sql::new(format!("LISTEN {}", quote_identifier(channel)));
         let connection = connect(scope, &listen).await?;
         let scope = scope.without_deadline();
@@ -123,7 +125,10 @@ impl Listener {
 }
 
 async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Link> {
-    let late = |_| Error::unavailable("no connection was opened in time");
+    let late = |elapsed| match elapsed {
+        Elapsed::Deadline => Error::new(Kind::Timeout, "nothing was listened to before the deadline"),
+        Elapsed::Limit => Error::unavailable("no connection was opened in time"),
+    };
     let link = scope.within(scope.settings().acquire_timeout, scope.dial()).await.map_err(late)??;
     let encoded = Encoded::of(listen)?;
     let listening = perform(&link.client, None, &encoded, Want::Nothing);

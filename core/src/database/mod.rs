@@ -122,8 +122,9 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] if no connection could be had; [`Kind::Refused`] behind a transaction pooler, which can't
-    /// carry notifications.
+    /// [`Kind::Unavailable`] if no connection could be had; [`Kind::Timeout`] if the deadline of
+    /// [`with_deadline`](Database::with_deadline) passed before, which the listener itself does not have;
+    /// [`Kind::Refused`] behind a transaction pooler, which can't carry notifications.
     ///
     /// # Cancel safety
     ///

@@ -139,7 +139,7 @@ impl Error {
     ///
     /// True for [`Kind::Unavailable`] and [`Kind::Timeout`], and for serialization failures, deadlocks, lock and statement
     /// timeouts, and servers that are starting, stopping, full or read-only. False for an unknown outcome, for a login that
-    /// the server refuses because of a setting (a wrong password, a role or a database that does not exist), and for a statement
+    /// the server refuses because of a setting (a wrong password, a role or a database that does not exist, an option), and for a statement
     /// outside of a transaction that commits by itself while it runs (CALL, DO, VACUUM, CLUSTER, REINDEX, CREATE INDEX
     /// CONCURRENTLY …): a part of it may be stored.
     pub fn is_retryable(&self) -> bool {
@@ -151,7 +151,9 @@ impl Error {
         match self.kind() {
             Kind::Timeout => true,
             Kind::Unavailable => {
-                matches!(class, None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX"))
+                let message = self.server().map(ServerError::message);
+                message.and_then(refused_option).is_none()
+                    && matches!(class, None | Some("08" | "25" | "40" | "53" | "55" | "57" | "58" | "XX"))
             }
             Kind::Server => match code {
                 Some("40001" | "40P01" | "55P03" | "57014" | "25006" | "57P01" | "57P02" | "57P03") => true,

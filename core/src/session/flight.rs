@@ -214,8 +214,9 @@ impl Session {
         let ((), waited) = self.scope.flight(receiving).await;
         drop(pipeline);
         self.account.unanswered -= answers.len();
-        let theirs = lines.iter().enumerate().filter(|(_, line)| line.role == Role::Statement);
-        log_flight(&self.scope, waited, theirs.map(|(position, line)| (line.sql(), answers.get(position))));
+        let shown = |role| matches!(role, Role::Statement | Role::Ending);
+        let lines = lines.iter().enumerate().filter(|(_, line)| shown(line.role));
+        log_flight(&self.scope, waited, lines.map(|(position, line)| (line.sql(), answers.get(position))));
         Ok(answers)
     }
 

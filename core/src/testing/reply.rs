@@ -153,6 +153,11 @@ impl Reply {
         self.field(b'R', name)
     }
 
+    /// Sets the place in the statement's text that an [`error`](Reply::error) is about, in characters, counted from 1.
+    pub fn position(self, character: u32) -> Reply {
+        self.field(b'P', &character.to_string())
+    }
+
     fn field(mut self, field: u8, text: &str) -> Reply {
         if let Ending::Error(failure) = &mut self.ending {
             failure.set(field, text);

@@ -9,6 +9,7 @@ mod dropped;
 mod errors;
 mod hostile;
 mod listening;
+mod logs;
 mod lost;
 mod rows;
 mod shared;
