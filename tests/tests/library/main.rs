@@ -26,3 +26,4 @@ mod stream;
 mod transactions;
 mod types;
 mod unsent;
+mod verdicts;
