@@ -1,12 +1,13 @@
 //! Whether the database is as the program needs it, looked at step by step.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use pgspan::{ConnectionUrl, Error, Result, Settings, Tls};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+
+mod pooler;
 
 use crate::dialler::Dialler;
 use crate::migrate::{Migration, statuses};
@@ -53,7 +54,7 @@ pub async fn check(
         },
     )];
     let looked = async {
-        findings.push(pooler(&client, url, settings).await?);
+        findings.push(pooler::limits(&client, url, settings).await?);
         findings.push(server(&client).await?);
         Ok::<(), tokio_postgres::Error>(())
     };
@@ -62,6 +63,7 @@ pub async fn check(
         Ok(Err(error)) => findings.push(bad("server", Error::connect(error).to_string())),
         Err(_) => findings.push(bad("server", "it does not answer a statement")),
     }
+    findings.push(pooler::pipelining(&dialler, settings, connect_timeout).await);
     match timeout(connect_timeout, statuses(&client, migrations)).await {
         Ok(Ok(all)) => {
             let missing = all.iter().filter(|status| status.applied.is_none()).count();
@@ -108,39 +110,6 @@ fn refused(error: &Error) -> Finding {
         }
         _ => bad("connection", text),
     }
-}
-
-/// Whether the limits that travelled as start-up options arrived.
-async fn pooler(
-    client: &Client,
-    url: &ConnectionUrl,
-    settings: &Settings,
-) -> Result<Finding, tokio_postgres::Error> {
-    let (Some(options), None) = (settings.startup_options(), url.postgres().get_options()) else {
-        return Ok(good("pooler", "nothing is asked of the session"));
-    };
-    let asked: Vec<(&str, &str)> =
-        options.split_whitespace().filter_map(|option| option.split_once('=')).collect();
-    let names: Vec<&str> = asked.iter().map(|(name, _)| *name).collect();
-    let select = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)";
-    let mut found = HashSet::new();
-    for row in client.query_typed(select, &[(&names, Type::TEXT_ARRAY)]).await? {
-        found.insert((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?));
-    }
-    let in_force = |name: &str, value: &str| found.contains(&(name.to_owned(), value.to_owned()));
-    let dropped: Vec<&str> =
-        asked.iter().filter(|(name, value)| !in_force(name, value)).map(|(name, _)| *name).collect();
-    Ok(match dropped.is_empty() {
-        true => good("pooler", "the limits reach the server"),
-        false => bad(
-            "pooler",
-            format!(
-                "not in force: {}; a pooler on the way drops start-up options: set DATABASE_POOLER=transaction, and the \
-                 limits by ALTER ROLE … SET",
-                dropped.join(", ")
-            ),
-        ),
-    })
 }
 
 async fn server(client: &Client) -> Result<Finding, tokio_postgres::Error> {

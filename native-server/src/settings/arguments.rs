@@ -171,6 +171,9 @@ arguments! {
     database_private_link "DATABASE_PRIVATE_LINK" "BOOLEAN";
     /// Whether a transaction pooler (PgBouncer) stands before it: none or transaction [default: none]
     database_pooler "DATABASE_POOLER" "POOLER";
+    /// Whether that pooler stands a statement that is sent before the one ahead is answered, as PgBouncer does: true or false
+    /// [default: false]
+    database_pooler_pipelines "DATABASE_POOLER_PIPELINES" "BOOLEAN";
     /// Connections that single statements share; 0: none [default: twice WORKER_THREADS, 8 at most]
     database_shared "DATABASE_SHARED" "NUMBER";
     /// Whether statements are prepared on the connections that are kept: true or false [default: false]
@@ -201,6 +204,10 @@ arguments! {
     acquire_timeout_ms "ACQUIRE_TIMEOUT_MS" "MS";
     /// One statement [default: 5000]
     statement_timeout_ms "STATEMENT_TIMEOUT_MS" "MS";
+    /// A statement that takes longer is logged as a warning [default: 1000]
+    slow_statement_ms "SLOW_STATEMENT_MS" "MS";
+    /// How much of PostgreSQL's errors is logged: safe (nothing that quotes a value) or full [default: safe]
+    database_error_detail "DATABASE_ERROR_DETAIL" "DETAIL";
     /// Waiting for a lock [default: 2000]
     lock_timeout_ms "LOCK_TIMEOUT_MS" "MS";
     /// An open transaction between two statements [default: 10000]
@@ -244,5 +251,25 @@ arguments! {
 impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arguments").finish_non_exhaustive() // some of them are secrets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_of_the_library_can_be_given() {
+        let asked = RefCell::new(Vec::new());
+        let settings = pgspan::Settings::read(|name| {
+            asked.borrow_mut().push(name.to_owned());
+            None
+        });
+        assert!(settings.is_ok());
+        let missing: Vec<String> =
+            asked.into_inner().into_iter().filter(|name| !NAMES.contains(&name.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }

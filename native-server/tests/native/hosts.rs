@@ -41,7 +41,7 @@ async fn behind_a_host_that_says_nothing_the_next_one_is_used_by_serve_check_and
     let limit = Duration::from_secs(2);
     let started = Instant::now();
     let found = check::check(&url.parse()?, &Settings::default(), limit, MIGRATIONS).await?;
-    assert!(found.len() == 4 && found.iter().all(|one| one.good), "{found:?}");
+    assert!(found.len() == 5 && found.iter().all(|one| one.good), "{found:?}");
     assert!(started.elapsed() < limit, "{:?}", started.elapsed());
 
     let started = Instant::now();

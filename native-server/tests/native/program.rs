@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tests::{PgBouncer, Process, free_port, http};
+use tests::{Meddler, Meddling, PgBouncer, Process, free_port, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bed::{Bed, named};
@@ -440,7 +440,7 @@ async fn check_says_what_is_wrong_in_a_line_and_by_its_exit_code() -> Result<()>
 
     assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
     let (code, out, faults) = check(&url, nothing)?;
-    assert_eq!((code, out.lines().count(), faults.as_str()), (Some(0), 5, ""), "{out}");
+    assert_eq!((code, out.lines().count(), faults.as_str()), (Some(0), 6, ""), "{out}");
 
     let (scheme, rest) = url.split_once("://").context("a URL")?;
     let (login, place) = rest.split_once('@').context("a login")?;
@@ -522,6 +522,49 @@ async fn check_says_which_limits_a_pooler_dropped_without_a_word_and_what_to_set
     let bouncer = bouncer.context("it was installed")?;
     let (code, _, faults) = check(&bouncer.url(name), "none")?;
     assert_eq!((code, dropped(&faults)), (Some(1), Some(limits[1..].join(", "))), "{faults}");
+    Ok(())
+}
+
+/// Looked for as siblings: each of the three settings, before PostgreSQL itself, before PgBouncer, and before a pooler that loses what is
+/// written behind a statement that is not answered.
+#[tokio::test(flavor = "multi_thread")] // the door works while the program runs
+async fn check_says_whether_a_pooler_stands_two_statements_at_once() -> Result<()> {
+    let bed = Bed::new("program pipelining").await?;
+    let url = bed.database().await?;
+    assert_eq!(run(&["migrate"], &[("DATABASE_URL", &url)])?.0, Some(0));
+    let check = |url: &str, pooler: &str, pipelines: &str| {
+        let settings =
+            [("DATABASE_URL", url), ("DATABASE_POOLER", pooler), ("DATABASE_POOLER_PIPELINES", pipelines)];
+        run(&["check"], &settings)
+    };
+    let (code, out, faults) = check(&url, "none", "false")?;
+    assert!(
+        code == Some(0) && out.contains("ok: pooler: two statements at once are both answered"),
+        "{faults}"
+    );
+
+    let door = Meddler::before(&url, Meddling::Forget).await?;
+    let forgetful = door.url(&url);
+    let (code, out, faults) = check(&forgetful, "transaction", "false")?;
+    assert!(code == Some(0) && out.contains("ok: pooler: it loses a statement"), "{out}{faults}");
+    let (code, out, faults) = check(&forgetful, "transaction", "true")?;
+    assert!(code == Some(1) && faults.contains("set DATABASE_POOLER_PIPELINES=false"), "{out}{faults}");
+    let (code, _, faults) = check(&forgetful, "none", "false")?;
+    assert!(code == Some(1) && faults.contains("set DATABASE_POOLER=transaction"), "{faults}");
+
+    let Some(bouncer) = PgBouncer::before(&url).await? else {
+        tests::skip("PgBouncer is not installed");
+        return Ok(());
+    };
+    let name = url.rsplit('/').next().and_then(|path| path.split('?').next()).context("a name")?;
+    let pooled = bouncer.url(name);
+    for (pipelines, said) in [
+        ("true", "ok: pooler: it stands two statements at once, as"),
+        ("false", "DATABASE_POOLER_PIPELINES=true saves round trips"),
+    ] {
+        let (code, out, faults) = check(&pooled, "transaction", pipelines)?;
+        assert!(code == Some(0) && out.contains(said), "{out}{faults}");
+    }
     Ok(())
 }
 
