@@ -27,7 +27,7 @@ impl Case {
         let words = words(name);
         match self {
             Self::Snake => words.join("_"),
-            Self::Lower => words.concat(),
+            Self::Lower => name.to_lowercase(), // underscores stay, as serde has it
             Self::Kebab => words.join("-"),
             Self::ScreamingSnake => words.join("_").to_uppercase(),
             Self::Pascal => words.iter().map(|word| capitalized(word)).collect(),
@@ -110,7 +110,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_letters_is_empty_and_no_panic() {
-        assert_eq!(Case::ALL.map(|(_, case)| case.apply("__")), [""; 6]);
+    fn lowercase_keeps_underscores_as_serde_does() {
+        for (name, lower) in
+            [("unit_price", "unit_price"), ("UnitPrice", "unitprice"), ("Unit_Price", "unit_price")]
+        {
+            assert_eq!(Case::Lower.apply(name), lower);
+        }
+    }
+
+    #[test]
+    fn a_name_without_letters_is_no_panic() {
+        assert_eq!(Case::ALL.map(|(_, case)| case.apply("__")), ["", "__", "", "", "", ""]);
     }
 }

@@ -153,6 +153,10 @@ fn unfit<T>(name: &str, ty: &Type, cause: Option<&(dyn StdError + Sync + Send + 
         Some(cause) if cause.is::<WasNull>() => {
             Error::row(format!("column {name:?} ({ty}) is NULL: read it as Option<{wanted}>"))
         }
+        // the usual case is a label of an enum, which has no spaces behind it
+        Some(_) if *ty == Type::BPCHAR => Error::row(format!(
+            "column {name:?} (char(n)) does not hold a {wanted}: it may be padded with spaces, which a cast to text takes away"
+        )),
         Some(cause) => {
             Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}{}", reason(cause)))
         }

@@ -106,6 +106,15 @@ async fn a_label_the_enum_does_not_have_is_an_error_that_names_the_column(via: V
     let bed = bed(via).await?;
     bed.run("ALTER TYPE mood ADD VALUE 'angry'").await?;
     let mut session = bed.db().await?.session().await?;
+    let padded = session
+        .fetch_one::<(Mood,)>(sql!("SELECT 'happy'::char(9) AS mood"))
+        .await
+        .err()
+        .context("padded")?;
+    assert!(
+        padded.to_string().contains("\"mood\" (char(n))") && padded.to_string().contains("cast to text"),
+        "{padded}"
+    );
     let error = session
         .fetch_one::<(Mood,)>(sql!("SELECT 'angry'::mood::text AS mood"))
         .await
