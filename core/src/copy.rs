@@ -5,10 +5,11 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use tokio_postgres::{Client, CopyInSink, CopyOutStream};
+use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::scope::Elapsed;
+use crate::session::pipeline::Wire;
 use crate::session::{Limit, Session};
 use crate::sql::{Encoded, Sql};
 use crate::stream::Sent;
@@ -31,7 +32,9 @@ impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyIn<'s>> {
         let limit = session.copy_limit(sql);
         let sink = session
-            .start_copy(depth, sql, limit, |client, encoded| Box::pin(client.copy_in(encoded.text())))
+            .start_copy(depth, sql, limit, |Wire { client, .. }, encoded| {
+                Box::pin(client.copy_in(encoded.text()))
+            })
             .await;
         // tokio-postgres gives up a refused COPY with a Sync no one waits for, and ends over its answer
         session.account.broken |= matches!(&sink, Err(error) if error.kind() == Kind::Server);
@@ -91,7 +94,9 @@ impl<'s> CopyOut<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyOut<'s>> {
         let limit = session.copy_limit(sql);
         let stream = session
-            .start_copy(depth, sql, limit, |client, encoded| Box::pin(client.copy_out(encoded.text())))
+            .start_copy(depth, sql, limit, |Wire { client, .. }, encoded| {
+                Box::pin(client.copy_out(encoded.text()))
+            })
             .await?;
         Ok(CopyOut { session, limit, stream: Box::pin(stream), over: false })
     }
@@ -160,7 +165,7 @@ impl Session {
     /// Starts a COPY. Until it is finished it counts as unanswered.
     async fn start_copy<T, F>(&mut self, depth: usize, sql: &Sql<'_>, limit: Limit, start: F) -> Result<T>
     where
-        F: for<'c> FnOnce(&'c Client, &'c Encoded<'c>) -> Sent<'c, T>,
+        F: for<'c> FnOnce(Wire<'c>, &'c Encoded<'c>) -> Sent<'c, T>,
     {
         let refused = match (sql.is_copy(), sql.has_parameters()) {
             (false, _) => Some("only COPY can be copied: use execute or fetch_all for other statements"),

@@ -7,22 +7,13 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+mod finding;
 mod pooler;
 
 use crate::dialler::Dialler;
 use crate::migrate::{Migration, statuses};
-
-/// What was looked at, and what was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// `tls`, `login`, `database`, `connection`, `pooler`, `server` or `schema`.
-    pub what: &'static str,
-    /// One line, without a host, a user or a secret.
-    pub text: String,
-    /// Whether the program can work with it.
-    pub good: bool,
-}
+pub use finding::Finding;
+use finding::{bad, good};
 
 /// Connects as the pool would, and looks at the server and at the schema. It changes nothing, and stops at the first thing
 /// without which the others can't be looked at.
@@ -123,12 +114,4 @@ async fn server(client: &Client) -> Result<Finding, tokio_postgres::Error> {
         (_, true) => bad("server", "it is read-only: reads will work, writes will not"),
         (major, false) => good("server", format!("PostgreSQL {major}, and it takes writes")),
     })
-}
-
-fn good(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding { what, text: text.into(), good: true }
-}
-
-fn bad(what: &'static str, text: impl Into<String>) -> Finding {
-    Finding { what, text: text.into(), good: false }
 }

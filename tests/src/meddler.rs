@@ -23,6 +23,14 @@ pub enum Meddling {
         /// How many messages it is drawn from.
         among: u64,
     },
+    /// One whole answer of the server's, up to its ReadyForQuery, drawn from the first so many, is dropped, doubled, or exchanged with the
+    /// next.
+    Answer {
+        /// What is drawn follows from it.
+        seed: u64,
+        /// How many answers it is drawn from.
+        among: u64,
+    },
     /// The connection is cut before one message of either side, drawn from the first so many.
     Cut {
         /// What is drawn follows from it.
@@ -111,14 +119,16 @@ async fn carry(
             let mut random = Random(seed.wrapping_mul(31).wrapping_add(number));
             Some((random.below(2) == 0, random.below(among)))
         }
-        Meddling::Message { .. } | Meddling::Forget => None,
+        Meddling::Message { .. } | Meddling::Answer { .. } | Meddling::Forget => None,
     };
     let up =
         up(Messages::new(from_client, true), to_server, cut.filter(|cut| cut.0).map(|cut| cut.1), &asked);
     let down = Down {
         meddling,
         random: match meddling {
-            Meddling::Message { seed, .. } => Random(seed.wrapping_mul(31).wrapping_add(number)),
+            Meddling::Message { seed, .. } | Meddling::Answer { seed, .. } => {
+                Random(seed.wrapping_mul(31).wrapping_add(number))
+            }
             Meddling::Cut { .. } | Meddling::Forget => Random(1),
         },
         cut: cut.filter(|cut| !cut.0).map(|cut| cut.1),
@@ -174,9 +184,12 @@ impl Down<'_> {
                 break;
             }
         }
+        if let Meddling::Answer { among, .. } = self.meddling {
+            return self.meddle_with_answer(among, from).await;
+        }
         let chosen = match self.meddling {
             Meddling::Message { among, .. } => Some(self.random.below(among)),
-            Meddling::Cut { .. } | Meddling::Forget => None,
+            Meddling::Answer { .. } | Meddling::Cut { .. } | Meddling::Forget => None,
         };
         let mut number = 0;
         loop {
@@ -220,6 +233,32 @@ impl Down<'_> {
             }
         }
         Some(())
+    }
+
+    /// Passes whole answers, all but the chosen one as they are.
+    async fn meddle_with_answer(&mut self, among: u64, mut from: Messages) -> Option<()> {
+        for _ in 0..self.random.below(among) {
+            let answer = from.answer().await?;
+            self.to.write_all(&answer).await.ok()?;
+        }
+        let answer = from.answer().await?;
+        self.done.fetch_add(1, Ordering::Relaxed);
+        match self.random.below(3) {
+            0 => {}
+            1 => self.to.write_all(&answer.repeat(2)).await.ok()?,
+            _ => {
+                // the client may wait for this one before it asks for the next
+                let next = tokio::time::timeout(std::time::Duration::from_millis(20), from.answer()).await;
+                if let Ok(next) = next {
+                    self.to.write_all(&next?).await.ok()?;
+                }
+                self.to.write_all(&answer).await.ok()?;
+            }
+        }
+        loop {
+            let message = from.next().await?;
+            self.to.write_all(&message).await.ok()?;
+        }
     }
 
     async fn meddle(&mut self, message: Vec<u8>, from: &mut Messages) -> Option<()> {
@@ -269,6 +308,18 @@ struct Messages {
 impl Messages {
     fn new(from: OwnedReadHalf, starts: bool) -> Messages {
         Messages { from, heard: Vec::new(), starts }
+    }
+
+    /// The messages up to the next ReadyForQuery, as one piece. Dropping the future loses nothing but what was read of it.
+    async fn answer(&mut self) -> Option<Vec<u8>> {
+        let mut answer = Vec::new();
+        loop {
+            let message = self.next().await?;
+            answer.extend(&message);
+            if message.first() == Some(&b'Z') {
+                return Some(answer);
+            }
+        }
     }
 
     async fn next(&mut self) -> Option<Vec<u8>> {

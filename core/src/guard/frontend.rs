@@ -1,9 +1,12 @@
 //! Which requests a client writes (PostgreSQL documentation, 54.7 "Message Formats").
 
+use super::mark::{Tail, tail};
+
 /// What one message asks for, as far as its answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    Parse,
+    /// With the last types of its parameters.
+    Parse(Tail),
     Bind(Name),
     DescribeStatement(Name),
     DescribePortal,
@@ -58,6 +61,8 @@ enum Part {
         of_statement: bool,
         name: Name,
     },
+    /// A Parse, which ends with the types of its parameters.
+    Types(Tail),
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -111,6 +116,7 @@ impl Frontend {
         let part = match tag {
             b'D' | b'C' => Part::Kind,
             b'B' => Part::Portal,
+            b'P' => Part::Types(0),
             _ => Part::Rest { of_statement: false, name: 0 },
         };
         if left > 0 {
@@ -161,6 +167,10 @@ impl Part {
                 }
             }
             Part::Rest { .. } => piece.len(),
+            Part::Types(types) => {
+                *types = tail(*types, piece);
+                piece.len()
+            }
         }
     }
 
@@ -170,7 +180,10 @@ impl Part {
             _ => (false, 0),
         };
         Some(match tag {
-            b'P' => Step::Parse,
+            b'P' => match self {
+                Part::Types(types) => Step::Parse(types),
+                _ => Step::Parse(0),
+            },
             b'B' => Step::Bind(name),
             b'D' if of_statement => Step::DescribeStatement(name),
             b'D' => Step::DescribePortal,
@@ -225,7 +238,7 @@ mod tests {
         for size in 1..=written.len() {
             let (mut frontend, mut steps) = (Frontend::new(), Vec::new());
             written.chunks(size).for_each(|piece| frontend.read(piece, |step| steps.push(step)));
-            let [Step::Parse, Step::DescribeStatement(name), Step::Sync, Step::Bind(bound), rest @ ..] =
+            let [Step::Parse(_), Step::DescribeStatement(name), Step::Sync, Step::Bind(bound), rest @ ..] =
                 &steps[..]
             else {
                 panic!("in pieces of {size}: {steps:?}")

@@ -2,18 +2,21 @@
 //!
 //! tokio-postgres gives each caller the next answer there is. If a pooler or a proxy adds, drops or reorders a message, every later
 //! caller gets the answer of the statement before its own. The guard follows the messages in both directions. It ends the connection
-//! when an answer does not have the form that its statement must have: the order of the messages, the number of columns in each row,
-//! and the number of rows that the server says it sent. Whoever waits then learns that the connection was lost.
+//! when an answer does not carry the mark of its statement (see [`mark`]), or does not have the form that it must have: the order of the
+//! messages, the number of columns in each row, and the number of rows that the server says it sent. Whoever waits then learns that the
+//! connection was lost.
 //!
 //! It also hides types that PostgreSQL does not build in (see [`mask`]), and counts what is unanswered (see [`Watch`]).
 
 mod frontend;
+mod mark;
 mod mask;
 mod protocol;
 #[cfg(test)]
 mod tests;
 mod watch;
 
+pub(crate) use mark::Mark;
 pub use watch::Watch;
 
 use std::future::Future;
@@ -115,6 +118,9 @@ fn look_at(protocol: &mut Protocol, bytes: &mut [u8]) -> Result<Option<(usize, u
     }
     let seen = protocol::looked_at(tag, length);
     let Some(body) = bytes.get_mut(5..5 + seen) else { return Ok(None) };
+    if tag == b't' {
+        protocol.compare_mark(mark::tail(0, body))?;
+    }
     if protocol.describes_statement() {
         match tag {
             b'T' => mask::columns(body),

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::frontend::{Name, Step};
+use super::mark::{self, Tail};
 use super::watch::Watch;
 
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Protocol {
     skips_to_sync: bool,
     /// The parameters of the statement that is being described were told.
     parameters_told: bool,
+    /// The last types of the parameters of the statement that was parsed last.
+    parsed: Tail,
     /// Of the statement that is executed now.
     columns: Columns,
     rows: u64,
@@ -55,6 +58,7 @@ impl Protocol {
             steps: VecDeque::new(),
             skips_to_sync: false,
             parameters_told: false,
+            parsed: 0,
             columns: Columns::Unknown,
             rows: 0,
             copy: Copy::No,
@@ -114,7 +118,10 @@ impl Protocol {
             return Err("an answer that nothing was asked for");
         };
         match (tag, step) {
-            (b'1', Step::Parse) => self.done(),
+            (b'1', Step::Parse(types)) => {
+                self.parsed = types;
+                self.done();
+            }
             (b'2', Step::Bind(name)) => {
                 self.rows = 0;
                 self.columns = self.described.get(&name).copied().unwrap_or(Columns::Unknown);
@@ -166,6 +173,16 @@ impl Protocol {
             _ => return Err("a message in the wrong place of an answer"),
         }
         Ok(())
+    }
+
+    /// The server tells the parameters of the statement that is described now: their last types.
+    pub(super) fn compare_mark(&mut self, told: Tail) -> Result<(), Misplaced> {
+        match self.steps.front() {
+            Some(Step::DescribeStatement(_)) if mark::differ(std::mem::take(&mut self.parsed), told) => {
+                Err("the answer to another statement")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn done(&mut self) {

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
+use super::mark::Mark;
+
 /// What is known of one connection from its bytes: how much is unanswered, and where its transaction stands.
 ///
 /// For drivers. Make one for each connection, lead the connection's bytes through its [`guard`](Watch::guard), and keep it with the
@@ -22,6 +24,8 @@ struct Inner {
     /// The transaction status of the last ReadyForQuery; 0 before the first.
     status: AtomicU8,
     ended: AtomicBool,
+    /// How many statements were marked.
+    marked: AtomicU64,
     /// So many are answered when nobody waits for what was sent and forgotten.
     forgotten: AtomicU64,
     /// The guard, which is to look at `ended`.
@@ -54,6 +58,11 @@ impl Watch {
 
     pub(crate) fn answered(&self) -> u64 {
         self.0.answered.load(Ordering::Acquire)
+    }
+
+    /// A mark for the next statement, which is sent at once.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark::new(self.0.marked.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Ends the connection: nothing more is read from it or written to it, and whatever is unanswered is lost.

@@ -56,6 +56,16 @@ impl Sql<'_> {
         self.inspect().command == Command::Copy
     }
 
+    /// Whether it is a query, which PostgreSQL plans and takes a snapshot for, by its first word. Behind a comment it is not seen.
+    pub(crate) fn is_query(&self) -> bool {
+        const QUERIES: [&str; 8] =
+            ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE", "TABLE"];
+        let text = self.text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
+        QUERIES
+            .iter()
+            .any(|word| text.get(..word.len()).is_some_and(|first| first.eq_ignore_ascii_case(word)))
+    }
+
     pub(crate) fn has_parameters(&self) -> bool {
         !self.params.is_empty()
     }

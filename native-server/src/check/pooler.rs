@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::{Finding, bad, good};
+use super::finding::{Finding, bad, good};
 use crate::dialler::Dialler;
 
 /// Whether the limits that travelled as start-up options arrived.

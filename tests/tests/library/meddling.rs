@@ -1,8 +1,9 @@
 //! Whose answer is it? Programs on shared connections and on sessions, through a door that drops, doubles, exchanges and adds
 //! messages of the server: an answer is the statement's own, or an error.
 //!
-//! Siblings that were looked for: each kind of message at each place of an answer (the draws of many programs), one row and several,
-//! statements without rows, errors of the server, unnamed and prepared statements, shared connections, sessions and batches.
+//! Siblings that were looked for: each kind of message at each place of an answer (the draws of many programs), and whole answers; one
+//! row and several, statements without rows, many statements of one form, errors of the server, unnamed and prepared statements, shared
+//! connections, sessions and batches; a pooler that loses what is behind an answer, though nobody told the library of a pooler.
 
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ pub(crate) fn programs() -> u64 {
 }
 
 /// What many callers asked at once, and whether each had its own answer; gives the number of answers and of errors.
-async fn callers(db: &Database, first: i64) -> Result<(usize, usize)> {
+async fn callers(db: &Database, first: i64, forms: i64) -> Result<(usize, usize)> {
     let asked = (0..12).map(|caller| async move {
         let n = first + caller;
-        match caller % 4 {
+        match caller % forms {
             0 => db.fetch_one::<i64>(sql!("SELECT {n} AS n")).await.map(|own| own == n),
             1 => {
                 let rows = db.fetch_all::<i64>(sql!("SELECT generate_series({n}, {n} + 2) AS n")).await;
@@ -55,13 +56,13 @@ async fn callers(db: &Database, first: i64) -> Result<(usize, usize)> {
     Ok((answers, errors))
 }
 
-async fn run(prepare: bool) -> Result<()> {
+async fn run(prepare: bool, forms: i64, meddling: impl Fn(u64) -> Meddling) -> Result<()> {
     let bed = Bed::new(Via::Nothing).await?;
     bed.run("CREATE TABLE numbers(n int8)").await?;
     let (mut answers, mut errors, mut done) = (0, 0, 0);
     for seed in 0..programs() / 2 {
         let (db, meddler) = bed
-            .behind(Meddling::Message { seed, among: 250 }, |settings| {
+            .behind(meddling(seed), |settings| {
                 (settings.shared_connections, settings.prepare) = (1, prepare);
                 // what never comes is not waited for long
                 settings.statement_timeout = Duration::from_millis(300);
@@ -70,7 +71,7 @@ async fn run(prepare: bool) -> Result<()> {
             .await?;
         for round in 0..3 {
             let first = i64::try_from(seed * 1000 + round * 100)?;
-            let (answered, failed) = callers(&db, first).await?;
+            let (answered, failed) = callers(&db, first, forms).await?;
             (answers, errors) = (answers + answered, errors + failed);
         }
         done += meddler.done();
@@ -82,12 +83,57 @@ async fn run(prepare: bool) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_shared_connection_an_answer_is_the_statements_own_or_an_error() -> Result<()> {
-    run(false).await
+    run(false, 4, |seed| Meddling::Message { seed, among: 250 }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_where_statements_are_prepared() -> Result<()> {
-    run(true).await
+    run(true, 4, |seed| Meddling::Message { seed, among: 250 }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_where_whole_answers_are_lost_doubled_or_exchanged() -> Result<()> {
+    run(false, 4, |seed| Meddling::Answer { seed, among: 30 }).await
+}
+
+/// Nothing but its mark tells an answer from another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_where_all_statements_have_one_form() -> Result<()> {
+    run(false, 1, |seed| Meddling::Answer { seed, among: 30 }).await
+}
+
+/// As where `DATABASE_POOLER` was forgotten: callers who keep coming while answers are lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_behind_a_pooler_that_forgets_and_that_nobody_told_of() -> Result<()> {
+    let bed = Bed::new(Via::Nothing).await?;
+    let (db, meddler) = bed
+        .behind(Meddling::Forget, |settings| {
+            settings.shared_connections = 2;
+            settings.statement_timeout = Duration::from_millis(400);
+            settings.lock_timeout = Duration::from_millis(400);
+        })
+        .await?;
+    let looping = (0..20_i64).map(|caller| {
+        let db = db.clone();
+        async move {
+            let (mut answers, mut errors) = (0, 0);
+            for round in 0..40 {
+                let n = caller * 1000 + round;
+                match db.fetch_one::<i64>(sql!("SELECT {n} AS n")).await {
+                    Ok(own) if own == n => answers += 1,
+                    Ok(own) => anyhow::bail!("{n} was answered by {own}"),
+                    Err(_) => errors += 1,
+                }
+            }
+            Ok((answers, errors))
+        }
+    });
+    let mut errors = 0;
+    for caller in join_all(looping).await {
+        errors += caller?.1;
+    }
+    ensure!(meddler.done() > 20 && errors > 0, "{} answers were lost, {errors} errors", meddler.done());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
