@@ -18,7 +18,7 @@ pub use crate::settings::without_connection_check;
 /// Where connections come from, and how to wait.
 ///
 /// Implement it to bring pgspan to another runtime; `pgspan-server` does so with deadpool-postgres and tokio,
-/// `pgspan-edge` with a Worker's sockets. See "Writing a driver" in the crate's documentation.
+/// `pgspan-edge` with a Worker's sockets. [The book](crate::book::drivers) has an example, and what a driver promises.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a pgspan driver",
     note = "`pgspan_server::connect(url)` and `pgspan_edge` have drivers ready made"

@@ -40,7 +40,8 @@ pub struct Settings {
     pub prepare: bool,
     /// What happens to a clean connection before it is given back. Default: nothing.
     pub recycle: Recycle,
-    /// A statement that takes longer than this is logged as a warning, with its text and never a value. Default 1 s.
+    /// A statement whose answer takes longer than this is logged as a warning, with its text and never a value; statements that
+    /// travel together count as one. Default 1 s: an endpoint's statement that takes a second is worth a look.
     pub slow_statement: Duration,
     /// How much of PostgreSQL's errors is shown. Default: what quotes no value.
     pub error_detail: ErrorDetail,

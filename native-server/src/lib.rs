@@ -2,7 +2,7 @@
 //!
 //! # A program that serves no HTTP
 //!
-//! takes the driver alone, with `default-features = false` (no hyper, no axum, no clap):
+//! It takes the driver alone, with `default-features = false` (no hyper, no axum, no clap):
 //!
 //! ```no_run
 //! use pgspan::sql;
@@ -32,8 +32,53 @@
 //!
 //! # A service of your own
 //!
-//! is a router with a `State<Database>`, and a `main` that hands it to `serve::serve` (feature `serve`, on by default),
-//! with `logs` and `settings` from here if you like them. The program `pgspan-server` is just that, around `pgspan_app`.
+//! It is a router with a `State<Database>`, and a `main` that hands it to `serve::serve` (feature `serve`, on by default):
+//!
+#![cfg_attr(feature = "serve", doc = "```no_run")]
+#![cfg_attr(not(feature = "serve"), doc = "```ignore")]
+//! use axum::Router;
+//! use axum::extract::State;
+//! use axum::routing::get;
+//! use pgspan::{Database, Settings, sql};
+//! use pgspan_server::serve::{Address, Options, serve};
+//! use pgspan_server::workers::Workers;
+//! use pgspan_server::{Driver, PoolSettings, logs, signals};
+//!
+//! type Error = Box<dyn std::error::Error>;
+//!
+//! async fn users(State(db): State<Database>) -> String {
+//!     match db.fetch_one::<i64>(sql!("SELECT count(*) FROM users").reads_only()).await {
+//!         Ok(users) => users.to_string(),
+//!         Err(error) => error.to_string(),
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Error> {
+//!     let logs = logs::init(logs::Format::Text, "info".parse()?)?;
+//!     let threads = std::thread::available_parallelism()?.get();
+//!     let (workers, runtime) = Workers::start(threads)?; // a runtime for each thread
+//!     let served = runtime.block_on(run(workers));
+//!     logs.finish();
+//!     served
+//! }
+//!
+//! async fn run(workers: Workers) -> Result<(), Error> {
+//!     let settings = Settings::read(|name| std::env::var(name).ok()).map_err(|faults| format!("{faults:?}"))?;
+//!     let url = std::env::var("DATABASE_URL")?.parse()?;
+//!     let driver = Driver::new(&url, &settings, PoolSettings::default())?;
+//!     let db = pgspan::connect_with(driver.clone(), settings);
+//!     let router = Router::new().route("/users", get(users)).with_state(db.clone());
+//!     let listener = "127.0.0.1:8080".parse::<Address>()?.listen().await?;
+//!     let mut options = Options::default();
+//!     options.workers = Some(workers.clone());
+//!     let served = serve(listener, router, options, signals::stop()?).await; // until SIGTERM, then it drains
+//!     db.close();
+//!     driver.close();
+//!     Ok(served?)
+//! }
+//! ```
+//!
+//! The program `pgspan-server` is this around `pgspan_app`, with flags, metrics and probes: see its `main.rs`.
 //!
 //! # What becomes of a connection
 //!
@@ -53,9 +98,9 @@
 //!
 //! # Several hosts
 //!
-//! and the addresses of each are tried in order (`load_balance_hosts=random`: in any), each with its share of the connect
-//! timeout for everything up to the login, until one is what `target_session_attrs` asks for. A connection whose server became read-only is not used again, so that the next one
-//! finds the server that is not.
+//! A URL may name several hosts. They and the addresses of each are tried in order (`load_balance_hosts=random`: in any), each with its
+//! share of the connect timeout for everything up to the login, until one is what `target_session_attrs` asks for. A connection whose
+//! server became read-only is not used again, so that the next one finds the server that is not.
 //!
 //! # What libpq reads
 //!

@@ -130,16 +130,16 @@ pub fn from_row(input: TokenStream) -> TokenStream {
 /// // CREATE TYPE mood AS ENUM ('happy', 'very_happy', 'sad')
 /// let mood = Mood::Blue;
 /// session.execute(sql!("INSERT INTO people(name, mood) VALUES ('Bob', {mood})")).await?;
-/// let bob: Mood = session.fetch_one(sql!("SELECT mood::text FROM people WHERE name = 'Bob'")).await?;
+/// let bob: Mood = session.fetch_one(sql!("SELECT mood FROM people WHERE name = 'Bob'")).await?;
 /// assert_eq!(bob, Mood::Blue);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// The value travels as text. As a parameter its type is left open, so PostgreSQL takes that of the column; where
-/// nothing decides it, cast: `{mood}::mood`. From a statement it is read with `mood::text`: a column without the
-/// cast is refused with an error that names it. An array of them is a `text[]` in both directions:
-/// `{moods}::text[]::mood[]` and `moods::text[]`.
+/// nothing decides it, cast: `{mood}::mood`. A column of the enum, or of a text type, is read without a cast; a label that
+/// is none of these is an error that names the column. An array of them is read as `Vec<Mood>` without a cast, and sent as
+/// `text[]`: `{moods}::text[]::mood[]`.
 ///
 /// * `#[pgspan(rename = "…")]` on a variant: its label.
 /// * `#[pgspan(rename_all = "…")]` on the enum: how variants' names become labels: `snake_case` (the default),

@@ -45,7 +45,9 @@ pub fn connect_with(driver: impl Driver, settings: Settings) -> Database {
 /// `State<Database>` whatever the driver.
 ///
 /// `execute` and `fetch_*` here send **one autocommit statement on a shared connection**, pipelined with those of others.
-/// That is what makes reads fast. No transaction, session state or COPY is possible there; for these take a session.
+/// That is what makes reads fast. No transaction, session state or COPY is possible there; for these take a session. Where no
+/// connections are shared ([`Settings::shared_connections`], [`Settings::pooler_pipelines`]), and for a statement with a
+/// [`timeout`](Sql::timeout) of its own, it is sent on a connection of the pool.
 #[derive(Clone)]
 pub struct Database {
     scope: Scope,

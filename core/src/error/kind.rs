@@ -4,7 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// PostgreSQL answered with an error; [`Error::sqlstate`](crate::Error::sqlstate) says which.
+    /// PostgreSQL answered with an error; [`Error::sqlstate`](crate::Error::sqlstate) says which. Nothing of the statement is stored,
+    /// unless it commits by itself while it runs (`CALL`, `VACUUM` …).
     Server,
     /// No connection could be had, or one was lost while nothing could have been committed.
     Unavailable,
@@ -15,7 +16,8 @@ pub enum Kind {
     OutcomeUnknown,
     /// A commit that would not have been one: a statement had failed or was never answered. Nothing is stored.
     RolledBack,
-    /// A parameter does not fit its type; nothing was sent.
+    /// The statement can't be sent as it is: a parameter does not fit its type, there are too many, the whole is too large. Nothing
+    /// was sent.
     Parameter,
     /// A row does not fit what was asked for: a column is missing, surplus, NULL or of another type.
     Row,

@@ -22,8 +22,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// You will mostly ask it questions: [`is_unique_violation`](Error::is_unique_violation),
 /// [`is_retryable`](Error::is_retryable), [`is_outcome_unknown`](Error::is_outcome_unknown), or match on
-/// [`kind`](Error::kind). Its `Display` and `Debug` never hold a value, a password, or PostgreSQL's message and
-/// DETAIL, which quote values; [`server`](Error::server) has those for who wants them.
+/// [`kind`](Error::kind). Its `Display` and `Debug`, and those of its sources, hold no parameter, no value of a row and no password.
+/// PostgreSQL's message, which may quote values, is shown only where it is about the statement's text or a login; DETAIL is not.
+/// [`server`](Error::server) has both for who wants them, and [`ErrorDetail::Full`] shows them everywhere.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -80,7 +81,8 @@ impl Error {
         self.0.server.as_ref()
     }
 
-    /// Which statement of a batch failed, counted from 0.
+    /// Which statement of a batch the error is about, counted from 0: the first that failed by itself. `None` for a statement that
+    /// was not in a batch.
     pub fn statement_index(&self) -> Option<usize> {
         self.0.statement
     }
@@ -120,7 +122,8 @@ impl Error {
         self.is(&SqlState::T_R_DEADLOCK_DETECTED)
     }
 
-    /// A deadline of ours, `statement_timeout` or a cancel ended it (57014).
+    /// It took too long: a deadline of ours passed ([`Kind::Timeout`]), or the server ended it by `statement_timeout` or a cancel
+    /// (57014).
     pub fn is_timeout(&self) -> bool {
         self.kind() == Kind::Timeout || self.is(&SqlState::QUERY_CANCELED)
     }

@@ -101,7 +101,7 @@ impl<'a> Sql<'a> {
     /// of what its session, batch or transaction says. The server keeps the limit, and we wait half a second longer.
     ///
     /// The limit travels in the same flight, so that it costs no round trip. From a [`Database`](crate::Database) such a statement
-    /// takes a connection of its own. For a stream it is how long no row may come, not how long the whole may take.
+    /// takes a connection of its own. For a stream or a COPY it is how long each row or piece may take, not how long the whole may.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Sql<'a> {
         self.timeout = Some(limit);
