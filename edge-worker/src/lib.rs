@@ -64,9 +64,11 @@ mod log;
 mod login;
 mod object;
 mod pool;
+mod problem;
 mod respond;
 mod settings;
 mod socket;
+mod upload;
 
 pub use driver::Connections;
 pub use log::log_to_console;

@@ -1,8 +1,10 @@
 //! What both hosts promise over HTTP, run against each as the program it is.
 
+mod answers;
 mod both;
 mod bytes;
 mod edge_alone;
+mod kept;
 mod native_alone;
 mod panics;
 mod restart;

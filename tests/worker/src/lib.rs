@@ -3,10 +3,12 @@
 //! It is what the crate's documentation tells its user to write, and does what no application should: it panics.
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{any, get};
+use futures_util::StreamExt;
 use pgspan::{Database, Error, sql};
 use pgspan_edge::{Connections, PoolObject, log_to_console, respond};
 use worker::{Context, DurableObject, Env, Request, Response, Result, durable_object, event, wasm_bindgen};
@@ -41,6 +43,10 @@ fn router(database: Database) -> Router {
         .route("/backend", get(backend))
         .route("/wait", get(wait))
         .route("/panic", get(panic))
+        .route("/answer", any(answer))
+        .route("/refuse", any(async || (StatusCode::UNAUTHORIZED, "no")))
+        .route("/first-piece", any(first_piece))
+        .route("/all", any(async |body: Bytes| body.len().to_string()))
         .with_state(database)
 }
 
@@ -53,6 +59,34 @@ fn misconfigured(faults: Vec<Error>) -> Router {
 async fn backend(State(database): State<Database>) -> std::result::Result<String, Failure> {
     let pid: i32 = database.session().await?.fetch_one(sql!("SELECT pg_backend_pid()")).await?;
     Ok(pid.to_string())
+}
+
+/// Answers as the query says: `status`, `body`, and any number of `header=name:value`, whose values are in hexadecimal.
+async fn answer(uri: Uri) -> axum::response::Response {
+    let mut answer = axum::response::Response::default();
+    for (name, value) in uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')) {
+        match (name, value.split_once(':')) {
+            ("status", _) => *answer.status_mut() = value.parse().unwrap_or_default(),
+            ("body", _) => *answer.body_mut() = Body::from(value.to_owned()),
+            ("header", Some((name, hex))) => {
+                let bytes = (0..hex.len())
+                    .step_by(2)
+                    .filter_map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
+                let value = HeaderValue::from_bytes(&bytes.collect::<Vec<u8>>());
+                if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value) {
+                    answer.headers_mut().append(name, value);
+                }
+            }
+            _ => {}
+        }
+    }
+    answer
+}
+
+/// Reads the first piece of the body, and answers.
+async fn first_piece(body: Body) -> String {
+    let piece = body.into_data_stream().next().await;
+    piece.and_then(Result::ok).map_or(0, |piece| piece.len()).to_string()
 }
 
 /// Waits, in a transaction, for a lock that the test holds.
