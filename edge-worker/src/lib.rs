@@ -33,8 +33,8 @@
 //! pub struct Pool(PoolObject);
 //!
 //! impl DurableObject for Pool {
-//!     fn new(_: State, env: Env) -> Pool {
-//!         Pool(PoolObject::new(&env, |database| database.map_or_else(misconfigured, my_router)))
+//!     fn new(state: State, env: Env) -> Pool {
+//!         Pool(PoolObject::new(&state, &env, |database| database.map_or_else(misconfigured, my_router)))
 //!     }
 //!
 //!     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -60,18 +60,24 @@ mod backoff;
 mod clock;
 mod connection;
 mod driver;
+mod forward;
 mod log;
 mod login;
 mod object;
+mod panic;
 mod pool;
 mod problem;
+mod requests;
 mod respond;
 mod settings;
+mod shards;
 mod socket;
 mod upload;
+mod variables;
 
-pub use driver::Connections;
+pub use driver::{Connections, WaitUntil};
+pub use forward::{Unanswered, forward};
 pub use log::log_to_console;
 pub use object::PoolObject;
 pub use respond::respond;
-pub use settings::lookup;
+pub use variables::{lookup, variable};

@@ -3,7 +3,7 @@
 //! What the runtime does to an object: it is evicted when it has been idle, re-created on a deploy and after a panic, and
 //! never told so. Nothing here needs to be told: the connections end with it, and PostgreSQL rolls back what was open.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,11 +11,17 @@ use std::time::Duration;
 use axum::Router;
 use pgspan::{Database, Error, Kind};
 use wasm_bindgen_futures::spawn_local;
+use worker::durable::State;
 use worker::{Env, Request, Response, Result};
 
 use crate::connection::{Dialler, SOCKETS_MOST, now, sleep};
+use crate::panic::{self, End};
 use crate::pool::PoolDriver;
-use crate::{respond, settings};
+use crate::problem::Problem;
+use crate::requests::Requests;
+use crate::respond::{refuse, respond};
+use crate::settings;
+use crate::shards::Shards;
 
 /// Connections are given up when no request has come for so long, so that the object can be evicted. 60 s: a steady
 /// trickle keeps them.
@@ -31,25 +37,50 @@ const STATISTICS: Duration = Duration::from_secs(60);
 pub struct PoolObject {
     router: Router,
     kept: Option<Rc<Kept>>,
+    requests: Requests,
+    _end: Option<End>,
 }
 
 impl PoolObject {
-    /// Reads the settings that [`Connections::from_env`](crate::Connections::from_env) reads, and `POOL_SIZE` (exclusive
-    /// connections; default: 5, the most an object may have, less `DATABASE_SHARED`). It opens no connection yet.
+    /// Reads the settings that [`Connections::from_env`](crate::Connections::from_env) reads, and those of the pool: `POOL_SIZE`
+    /// (exclusive connections; default: 5, the most an object may have, less `DATABASE_SHARED`), `MAX_REQUESTS` (requests that are
+    /// being answered; default: 128, whose bodies take 32 MiB of the 128 that an isolate has), `POOL_SHARDS` and
+    /// `POOL_LOCATION_HINT`, which say where requests go. It opens no connection yet.
     ///
     /// `router` is called once. An object can't refuse to start, so it is called with settings that are missing or wrong
     /// too: with all of them, each naming its setting. Let its router answer every request with them.
     pub fn new(
+        state: &State,
         env: &Env,
         router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
     ) -> PoolObject {
+        let end = panic::ends(state);
         match Kept::read(env) {
-            Ok(kept) => PoolObject { router: router(Ok(kept.database.clone())), kept: Some(Rc::new(kept)) },
-            Err(faults) => PoolObject { router: router(Err(faults)), kept: None },
+            Ok((kept, requests)) => {
+                let router = router(Ok(kept.database.clone()));
+                PoolObject { router, kept: Some(Rc::new(kept)), requests, _end: end }
+            }
+            Err(faults) => PoolObject {
+                router: router(Err(faults)),
+                kept: None,
+                requests: Requests::default(),
+                _end: end,
+            },
         }
     }
 
-    /// Lets the router answer a request, as [`respond`] does.
+    /// The database, for what does not come as a request to the router: an alarm, a message on a WebSocket, a method that is called.
+    /// None where the settings are missing or wrong. Ask for it each time: that is what keeps the pool looked after.
+    pub fn database(&self) -> Option<Database> {
+        self.kept.as_ref().map(|kept| {
+            kept.last_request.set(now());
+            tend(kept);
+            kept.database.clone()
+        })
+    }
+
+    /// Lets the router answer a request, as [`respond`] does. Where as many as `MAX_REQUESTS` are being answered it is refused: 503
+    /// `unavailable` with `Retry-After`, before its body is read.
     ///
     /// # Errors
     ///
@@ -63,7 +94,13 @@ impl PoolObject {
             kept.last_request.set(now());
             tend(kept);
         }
-        respond(self.router.clone(), request).await
+        match self.requests.enter() {
+            Some(_place) => respond(self.router.clone(), request).await,
+            None => {
+                refuse(Problem::BUSY, "as many requests are being answered as may be (MAX_REQUESTS)", request)
+                    .await
+            }
+        }
     }
 }
 
@@ -82,10 +119,23 @@ struct Kept {
 }
 
 impl Kept {
-    fn read(env: &Env) -> std::result::Result<Kept, Vec<Error>> {
-        let (url, mut settings, opening) = settings::read(env)?;
+    fn read(env: &Env) -> std::result::Result<(Kept, Requests), Vec<Error>> {
+        let strange = RefCell::default();
+        let lookup = settings::strict(env, &strange);
+        let (size, requests) = (lookup("POOL_SIZE"), Requests::read(&lookup));
+        let mut faults = Shards::read(&lookup).err().unwrap_or_default(); // for whoever sends requests here
+        faults.splice(..0, strange.take());
+        let read = settings::read(env);
+        let ((url, mut settings, opening), requests) = match (read, requests) {
+            (Ok(read), Ok(requests)) if faults.is_empty() => (read, requests),
+            (read, requests) => {
+                faults.splice(..0, read.err().unwrap_or_default());
+                faults.extend(requests.err());
+                return Err(faults);
+            }
+        };
         settings.shared_connections = settings.shared_connections.min(SOCKETS_MOST - 1);
-        let size = match settings::lookup(env)("POOL_SIZE").map(|size| size.parse::<usize>()) {
+        let size = match size.map(|size| size.parse::<usize>()) {
             None => SOCKETS_MOST - settings.shared_connections,
             Some(Ok(size)) if size >= 1 && size + settings.shared_connections <= SOCKETS_MOST => size,
             Some(_) => {
@@ -97,7 +147,8 @@ impl Kept {
         let dialler = Dialler::new(url, settings.clone(), opening);
         let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
         let database = pgspan::connect_with(driver.clone(), settings);
-        Ok(Kept { database, driver, last_request: Cell::new(now()), is_tended: Cell::new(false) })
+        let kept = Kept { database, driver, last_request: Cell::new(now()), is_tended: Cell::new(false) };
+        Ok((kept, requests))
     }
 }
 

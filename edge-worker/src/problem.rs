@@ -36,6 +36,10 @@ impl Problem {
         Problem { status, code, detail }
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
     /// The answer, with the caller's id if it is one, else a new one. It is logged, with the cause.
     pub(crate) fn answer(&self, headers: &HeaderMap, cause: &str) -> Response<Bytes> {
         let Problem { status, code, detail } = self;

@@ -96,7 +96,7 @@ impl<'r> Incoming<'r> {
 }
 
 /// All in one string, since what crosses from JavaScript costs by the piece: `name,value` a line.
-fn headers(headers: &web_sys::Headers) -> HeaderMap {
+pub(crate) fn headers(headers: &web_sys::Headers) -> HeaderMap {
     let lines = String::from(Array::from(headers).join("\n"));
     let pairs = lines.lines().filter_map(|line| {
         let (name, value) = line.split_once(',')?;
@@ -110,7 +110,7 @@ fn headers(headers: &web_sys::Headers) -> HeaderMap {
 }
 
 /// The answer as the runtime has it. The `worker` crate's own conversion panics where this is an error.
-fn write(answer: HttpResponse<Bytes>, is_head: bool) -> Result<Response> {
+pub(crate) fn write(answer: HttpResponse<Bytes>, is_head: bool) -> Result<Response> {
     let (parts, body) = answer.into_parts();
     let status = parts.status.as_u16();
     if !(200..=599).contains(&status) {

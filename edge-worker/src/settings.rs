@@ -1,16 +1,13 @@
 //! Settings from the Worker's bindings: variables, secrets and Hyperdrive.
 
+use std::cell::RefCell;
+
 use pgspan::{ConnectionUrl, Error, Kind, Pooler, Settings, Tls};
 use tokio_postgres::config::{ChannelBinding, Host};
 use worker::Env;
 
 use crate::login::Opening;
-
-/// Reads a variable or a secret by name. One that is empty counts as not set.
-pub fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
-    let env = env.clone();
-    move |name| env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
-}
+use crate::variables::variable;
 
 /// How the Worker reaches PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +22,8 @@ enum Connect {
 
 /// Where the database is, and how it behaves. What the runtime can't do is refused here.
 pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<Error>> {
-    let lookup = lookup(env);
+    let strange = RefCell::default();
+    let lookup = strict(env, &strange);
     let mut faults = Vec::new();
     let connect = match lookup("PGSPAN_CONNECT").as_deref() {
         Some("pool") if env.durable_object("POOL").is_err() => {
@@ -53,6 +51,7 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
         Ok((url, opening))
     });
     let settings = Settings::read(&lookup);
+    faults.extend(strange.take());
     match (url, settings, faults.is_empty()) {
         (Ok((url, opening)), Ok(mut settings), true) => {
             if connect == Connect::Hyperdrive {
@@ -69,6 +68,11 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
             Err(faults)
         }
     }
+}
+
+/// Reads variables, and says of those that are no text, number or boolean.
+pub(crate) fn strict(env: &Env, faults: &RefCell<Vec<Error>>) -> impl Fn(&str) -> Option<String> {
+    move |name| variable(env, name).map_err(|fault| faults.borrow_mut().push(fault)).ok().flatten()
 }
 
 fn direct(lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Error> {

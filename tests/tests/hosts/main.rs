@@ -4,6 +4,7 @@ mod answers;
 mod both;
 mod bytes;
 mod edge_alone;
+mod entries;
 mod kept;
 mod native_alone;
 mod panics;

@@ -1,39 +1,94 @@
-//! Somebody else's Worker: a router of its own on `pgspan-edge`, behind pgspan's `entry.mjs`.
+//! Somebody else's Worker: a router of its own on `pgspan-edge`, with pgspan's `entry.mjs` before it or without.
 //!
 //! It is what the crate's documentation tells its user to write, and does what no application should: it panics.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::State as Shared;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use futures_util::StreamExt;
 use pgspan::{Database, Error, sql};
-use pgspan_edge::{Connections, PoolObject, log_to_console, respond};
-use worker::{Context, DurableObject, Env, Request, Response, Result, durable_object, event, wasm_bindgen};
+use pgspan_edge::{Connections, PoolObject, forward, log_to_console, lookup, respond};
+use worker::{
+    Context, DurableObject, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
+    durable_object, event, wasm_bindgen, web_sys,
+};
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
+async fn fetch(request: Request, env: Env, ctx: Context) -> Result<web_sys::Response> {
     log_to_console();
-    let connections = Connections::from_env(&env).map_err(|faults| format!("{faults:?}"))?;
-    let answer = respond(router(connections.database()), request).await;
-    connections.close_with(&ctx);
-    answer
+    // behind `entry.mjs` no request comes here that an object can answer
+    if lookup(&env)("PGSPAN_CONNECT").is_none_or(|connect| connect == "pool") {
+        return forward(request, &env).await.or_else(|unanswered| unanswered.answer());
+    }
+    let connections = Connections::from_env(&env, &ctx).map_err(|faults| format!("{faults:?}"))?;
+    let answer = respond(router(connections.database()), request).await?;
+    Ok(answer.into())
 }
 
-/// The object that `entry.mjs` asks.
-#[durable_object(fetch)]
-pub struct Pool(PoolObject);
+/// Stores that it was called, over connections of its own.
+#[event(scheduled)]
+async fn scheduled(event: ScheduledEvent, env: Env, ctx: ScheduleContext) {
+    log_to_console();
+    let stored = async {
+        let connections = Connections::from_env(&env, &ctx).map_err(|faults| format!("{faults:?}"))?;
+        note(&connections.database(), &event.cron()).await.map_err(|error| error.to_string())
+    };
+    if let Err(error) = stored.await {
+        worker::console_error!("scheduled: {error}");
+    }
+}
+
+async fn note(database: &Database, what: &str) -> std::result::Result<(), Error> {
+    let mut session = database.session().await?;
+    session.execute(sql!("INSERT INTO noted (what) VALUES ({what})")).await?;
+    Ok(())
+}
+
+/// The object that requests are sent to.
+#[durable_object]
+pub struct Pool {
+    object: PoolObject,
+    state: State,
+}
 
 impl DurableObject for Pool {
-    fn new(_: worker::State, env: Env) -> Pool {
+    fn new(state: State, env: Env) -> Pool {
         log_to_console();
-        Pool(PoolObject::new(&env, |database| database.map_or_else(misconfigured, router)))
+        let object = PoolObject::new(&state, &env, |database| database.map_or_else(misconfigured, router));
+        Pool { object, state }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        self.0.fetch(request).await
+        if request.path() == "/set-alarm" {
+            self.state.storage().set_alarm(Duration::from_millis(300)).await?;
+        }
+        self.object.fetch(request).await
+    }
+
+    /// Stores that it was called, over a connection of the pool.
+    async fn alarm(&self) -> Result<Response> {
+        let database = self.object.database().ok_or("the settings are wrong")?;
+        note(&database, "alarm").await.map_err(|error| error.to_string())?;
+        Response::empty()
+    }
+}
+
+/// An object that has nothing to do with the pool.
+#[durable_object(fetch)]
+pub struct Other;
+
+impl DurableObject for Other {
+    fn new(_: State, _: Env) -> Other {
+        Other
+    }
+
+    async fn fetch(&self, _: Request) -> Result<Response> {
+        Response::ok("the other object")
     }
 }
 
@@ -56,7 +111,7 @@ fn misconfigured(faults: Vec<Error>) -> Router {
 }
 
 /// Which process of PostgreSQL answers.
-async fn backend(State(database): State<Database>) -> std::result::Result<String, Failure> {
+async fn backend(Shared(database): Shared<Database>) -> std::result::Result<String, Failure> {
     let pid: i32 = database.session().await?.fetch_one(sql!("SELECT pg_backend_pid()")).await?;
     Ok(pid.to_string())
 }
@@ -90,7 +145,7 @@ async fn first_piece(body: Body) -> String {
 }
 
 /// Waits, in a transaction, for a lock that the test holds.
-async fn wait(State(database): State<Database>) -> std::result::Result<String, Failure> {
+async fn wait(Shared(database): Shared<Database>) -> std::result::Result<String, Failure> {
     let mut session = database.session().await?;
     let mut transaction = session.transaction();
     transaction.execute(sql!("SELECT pg_advisory_xact_lock(1)")).await?;
@@ -99,7 +154,7 @@ async fn wait(State(database): State<Database>) -> std::result::Result<String, F
 }
 
 /// Panics in a transaction.
-async fn panic(State(database): State<Database>) -> std::result::Result<String, Failure> {
+async fn panic(Shared(database): Shared<Database>) -> std::result::Result<String, Failure> {
     let mut session = database.session().await?;
     let mut transaction = session.transaction();
     transaction.execute(sql!("SELECT 1")).await?;

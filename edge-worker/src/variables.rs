@@ -1,0 +1,32 @@
+//! A Worker's variables and secrets, as text.
+
+use pgspan::{Error, Kind};
+use wasm_bindgen::JsValue;
+use worker::Env;
+use worker::js_sys::{Number, Reflect};
+
+/// Reads a variable or a secret by name. Numbers and booleans, which `[vars]` in `wrangler.toml` may hold, are read as text; what
+/// is empty counts as not set.
+///
+/// # Errors
+///
+/// [`Kind::Config`], with the name, when it is something else: a list, a table, or another binding.
+pub fn variable(env: &Env, name: &str) -> Result<Option<String>, Error> {
+    let value = Reflect::get(env, &name.into()).unwrap_or(JsValue::UNDEFINED);
+    let text = match (value.as_string(), value.as_bool(), value.as_f64()) {
+        (Some(text), _, _) => Some(text),
+        (_, Some(bool), _) => Some(bool.to_string()),
+        (_, _, Some(number)) => Number::from(number).to_string_with_radix(10).ok().map(String::from),
+        _ if value.is_undefined() => return Ok(None),
+        _ => None,
+    };
+    match text {
+        Some(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        None => Err(Error::new(Kind::Config, format!("{name}: must be text, a number, or true or false"))),
+    }
+}
+
+/// The same as a function of the name, where a variable of another kind counts as not set.
+pub fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
+    move |name| variable(env, name).ok().flatten()
+}
