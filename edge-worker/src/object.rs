@@ -122,15 +122,17 @@ impl Kept {
     fn read(env: &Env) -> std::result::Result<(Kept, Requests), Vec<Error>> {
         let strange = RefCell::default();
         let lookup = settings::strict(env, &strange);
-        let (size, requests) = (lookup("POOL_SIZE"), Requests::read(&lookup));
-        let mut faults = Shards::read(&lookup).err().unwrap_or_default(); // for whoever sends requests here
-        faults.splice(..0, strange.take());
+        let (size, requests, shards) = (lookup("POOL_SIZE"), Requests::read(&lookup), Shards::read(&lookup)); // the last for those who send requests here
         let read = settings::read(env);
-        let ((url, mut settings, opening), requests) = match (read, requests) {
-            (Ok(read), Ok(requests)) if faults.is_empty() => (read, requests),
-            (read, requests) => {
-                faults.splice(..0, read.err().unwrap_or_default());
+        let (mut settings, url, opening, requests) = match (read, requests, shards, strange.take()) {
+            (Ok((url, settings, opening)), Ok(requests), Ok(_), strange) if Vec::is_empty(&strange) => {
+                (settings, url, opening, requests)
+            }
+            (read, requests, shards, strange) => {
+                let mut faults = read.err().unwrap_or_default();
+                faults.extend(strange);
                 faults.extend(requests.err());
+                faults.extend(shards.err().into_iter().flatten());
                 return Err(faults);
             }
         };

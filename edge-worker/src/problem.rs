@@ -70,9 +70,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=64).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
     };
     headers.get(REQUEST_ID).filter(is_one).cloned().unwrap_or_else(|| {
-        let mut bytes = [0; 16];
-        let new = getrandom::fill(&mut bytes).ok().map(|()| format!("{:032x}", u128::from_be_bytes(bytes)));
-        new.and_then(|id| id.try_into().ok()).unwrap_or(HeaderValue::from_static("none"))
+        let new = getrandom::u64().and_then(|first| Ok(format!("{first:016x}{:016x}", getrandom::u64()?)));
+        new.ok().and_then(|id| id.try_into().ok()).unwrap_or(HeaderValue::from_static("none"))
     })
 }
 

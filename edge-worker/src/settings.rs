@@ -41,7 +41,7 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
     };
     let url = match connect {
         Connect::Hyperdrive => hyperdrive(env),
-        Connect::Pool | Connect::Socket => direct(&lookup),
+        Connect::Pool | Connect::Socket => direct(env, &lookup),
     };
     let url = url.and_then(|url| {
         let opening = match connect {
@@ -75,8 +75,8 @@ pub(crate) fn strict(env: &Env, faults: &RefCell<Vec<Error>>) -> impl Fn(&str) -
     move |name| variable(env, name).map_err(|fault| faults.borrow_mut().push(fault)).ok().flatten()
 }
 
-fn direct(lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Error> {
-    let Some(url) = lookup("DATABASE_URL") else {
+fn direct(env: &Env, lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Error> {
+    let Some(url) = variable(env, "DATABASE_URL")? else {
         return Err(fault("DATABASE_URL: is missing; set it with `npx wrangler secret put DATABASE_URL`"));
     };
     let url = match (url.parse::<ConnectionUrl>(), lookup("DATABASE_PRIVATE_LINK").as_deref()) {

@@ -30,7 +30,7 @@ impl Shards {
         };
         let place = lookup("POOL_LOCATION_HINT");
         if place.as_deref().is_some_and(|place| !PLACES.contains(&place)) {
-            let text = format!("POOL_LOCATION_HINT: must be one of {}", PLACES.join(", "));
+            let text = "POOL_LOCATION_HINT: must be wnam, enam, sam, weur, eeur, apac, oc, afr or me";
             faults.push(Error::new(Kind::Config, text));
         }
         if faults.is_empty() { Ok(Shards { count, place }) } else { Err(faults) }

@@ -35,6 +35,8 @@ pub struct Launch<'a> {
     pub authority: Option<&'a str>,
     /// Classes of objects besides `Pool`; each is a binding of its name.
     pub objects: &'a [&'a str],
+    /// Whether objects may set alarms. Their storage is then on disk: in memory, an alarm ends workerd.
+    pub alarms: bool,
     /// Whether it runs in `wrangler dev`.
     pub in_wrangler: bool,
     /// The status of its `/livez`, which says that it has started.
@@ -60,6 +62,7 @@ impl Default for Launch<'_> {
             settings: &[],
             authority: None,
             objects: &[],
+            alarms: false,
             in_wrangler: false,
             livez: 200,
         }
@@ -170,7 +173,9 @@ impl Launch<'_> {
 
     fn workerd(&self, folder: &Path, port: u16) -> Result<Command> {
         let config = folder.join("config.capnp");
-        write_private(&config, &self.configuration(port))?;
+        let state = folder.join("state");
+        private_dir(&state)?;
+        write_private(&config, &self.configuration(port, &state))?;
         let mut command = Command::new(workerd()?);
         command.arg("serve").arg(&config).env_clear().env("TZ", "UTC");
         Ok(command)
@@ -186,7 +191,7 @@ impl Launch<'_> {
     }
 
     /// workerd's configuration, in Cap'n Proto's text form (`workerd.capnp` in its repository is the reference).
-    fn configuration(&self, port: u16) -> String {
+    fn configuration(&self, port: u16, state: &Path) -> String {
         let modules: String = self
             .modules()
             .iter()
@@ -213,6 +218,8 @@ impl Launch<'_> {
             None => "trustBrowserCas = true".to_owned(),
         };
         let date = text(&compatibility_date());
+        let storage = if self.alarms { "localDisk = \"state\"" } else { "inMemory = void" };
+        let state = text(&state.to_string_lossy());
         let (mut classes, mut names) = (String::new(), String::new());
         for class in self.objects {
             classes += &format!(", (className = \"{class}\", uniqueKey = \"suites-{class}\")");
@@ -225,6 +232,7 @@ const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
     (name = "internet", network = (allow = ["public", "private"], tlsOptions = ({trusted}))),
+    (name = "state", disk = (path = {state}, writable = true)),
 {database}  ],
   sockets = [(name = "http", address = "127.0.0.1:{port}", http = (), service = "main")],
 );
@@ -235,7 +243,7 @@ const worker :Workerd.Worker = (
   ],
   compatibilityDate = {date},
   durableObjectNamespaces = [(className = "Pool", uniqueKey = "pgspan-pool", enableSql = true){classes}],
-  durableObjectStorage = (inMemory = void),
+  durableObjectStorage = ({storage}),
   bindings = [
     (name = "POOL", durableObjectNamespace = "Pool"),
 {names}{bindings}  ],

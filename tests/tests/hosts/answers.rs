@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tests::Edge;
+use tests::{Edge, Launch};
 
 use crate::kept::Kept;
 use crate::support::{Database, eventually};
@@ -176,6 +176,33 @@ async fn what_nobody_read_of_a_request_does_not_break_its_connection() -> Result
                 assert_eq!(answer.text(), "7", "{connect} {method} {length}");
             }
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_hundred_refused_writes_on_a_kept_connection_are_answered_in_wrangler_dev_too() -> Result<()> {
+    for connect in MODES {
+        let database = Database::empty().await?;
+        let settings = [("PGSPAN_CONNECT", connect), ("DATABASE_URL", &database.url)];
+        let launch =
+            Launch { worker: "tests/worker", settings: &settings, in_wrangler: true, ..Launch::default() };
+        let mut edge = launch.start().await?;
+        for length in [10, 200_000] {
+            let (mut kept, body) = (Kept::to(edge.port()).await?, vec![b'b'; length]);
+            for number in 0..200 {
+                let answer = kept.ask("POST", "/refuse", "", &body).await;
+                let answer =
+                    answer.map_err(|error| error.context(format!("{connect} {length}, {number}")))?;
+                assert_eq!(
+                    (answer.status, answer.text().as_str()),
+                    (401, "no"),
+                    "{connect} {length}, {number}"
+                );
+            }
+        }
+        let log = edge.process().last_lines();
+        assert!(!log.contains("Can't read from request stream"), "{connect}: {log}");
     }
     Ok(())
 }

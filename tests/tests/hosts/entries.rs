@@ -5,6 +5,7 @@
 //! write, with the entry and in Rust; rejections that are no errors; settings that say where requests go, as text and as numbers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
@@ -69,7 +70,7 @@ async fn a_worker_of_somebody_else_works_with_the_entry_and_without_it() -> Resu
 #[tokio::test]
 async fn an_alarm_of_the_pool_s_object_uses_the_pool() -> Result<()> {
     for main in MAINS {
-        let bed = Bed::start(Launch { main, ..Launch::default() }).await?;
+        let bed = Bed::start(Launch { main, alarms: true, ..Launch::default() }).await?;
         let backend = bed.get("/backend").await?.text();
         bed.get("/set-alarm").await?;
         eventually("the alarm is noted", async || Ok(bed.noted().await? == ["alarm"])).await?;
@@ -256,4 +257,42 @@ async fn asked(front: &str, shards: &str, place: &str) -> Result<BTreeSet<(Strin
         seen.extend(bed.fail("POST", "lost").await?.1);
     }
     Ok(seen)
+}
+
+/// In front of either, a context that counts what the runtime was asked to wait for.
+const COUNTING: &str = r#"
+let waits = 0;
+export default {
+  async fetch(request, env, ctx) {
+    if (new URL(request.url).pathname === "/waits") return new Response(String(waits));
+    const counting = {
+      waitUntil(promise) {
+        waits += 1;
+        ctx.waitUntil(promise.finally(() => (waits -= 1)));
+      },
+    };
+    return answer(request, env, counting);
+  },
+};
+"#;
+
+#[tokio::test]
+async fn the_runtime_is_asked_to_wait_for_a_request_though_its_client_may_hang_up() -> Result<()> {
+    for (front, expected) in [(ENTRY, "2"), (RUST, "1")] {
+        let text = format!("{front}{COUNTING}");
+        let settings =
+            [("PGSPAN_CONNECT", "socket"), ("STATEMENT_TIMEOUT_MS", "60000"), ("LOCK_TIMEOUT_MS", "60000")];
+        let bed = Bed::start(Launch { main: Main::Module(&text), settings: &settings, ..Launch::default() })
+            .await?;
+        let waits = async |expected: &str| Ok(bed.get("/waits").await?.text() == expected);
+        let locked = bed.database.connect().await?;
+        locked.execute("SELECT pg_advisory_lock(1)", &[]).await?;
+        let answered = tokio::time::timeout(Duration::from_millis(700), bed.get("/wait")).await;
+        assert!(answered.is_err(), "it waits for the lock, and its client hangs up");
+        eventually("the runtime waits", async || waits(expected).await).await?;
+        locked.execute("SELECT pg_advisory_unlock(1)", &[]).await?;
+        eventually("it waits no more", async || waits("0").await).await?;
+        eventually("its connection is closed", async || Ok(bed.database.states().await?.is_empty())).await?;
+    }
+    Ok(())
 }
