@@ -112,6 +112,33 @@ async fn an_object_answers_only_so_many_requests_at_a_time() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_body_that_is_declared_too_large_is_refused_before_it_comes() -> Result<()> {
+    for kind in [Kind::Pool, Kind::Socket] {
+        let host = Host::start(kind).await?;
+        let port = host.url().rsplit(':').next().unwrap_or_default().parse()?;
+        for (path, token, status) in
+            [("/users", TOKEN, 413), ("/add", TOKEN, 413), ("/users", "none", 401), ("/nowhere", "none", 404)]
+        {
+            for length in [262_145, 1_000_000, 1_048_577, 1_000_000_000_u64] {
+                let mut kept = Kept::to(port).await?;
+                let asked = Instant::now();
+                let head = format!(
+                    "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+                     authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{{"
+                );
+                kept.send(head.as_bytes()).await?;
+                let answer = kept.answer(false).await?;
+                assert_eq!(answer.status, status, "{kind:?} {path} {length}: {}", answer.text());
+                // the rest of one that could still be taken is waited for, for a second
+                let limit = Duration::from_millis(if length > 1_048_576 { 900 } else { 3_000 });
+                assert!(asked.elapsed() < limit, "{kind:?} {path} {length}: {:?}", asked.elapsed());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn uploads_of_anybody_that_are_held_open_are_not_kept() -> Result<()> {
     let settings = [("API_TOKEN", TOKEN)];
     let mut host = Host::with(Kind::Pool, Database::migrated().await?, &settings).await?;
@@ -119,7 +146,7 @@ async fn uploads_of_anybody_that_are_held_open_are_not_kept() -> Result<()> {
     let before = host.memory()?;
     let mut held = Vec::new();
     for number in 0..900 {
-        let path = if number % 2 == 0 { "/users" } else { "/add" };
+        let path = if number % 10 == 0 { "/users" } else { "/add" };
         let mut kept = Kept::to(port).await?;
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 250000\r\n\r\n"
@@ -129,8 +156,14 @@ async fn uploads_of_anybody_that_are_held_open_are_not_kept() -> Result<()> {
         let _ = kept.send(&vec![b' '; 249_999]).await;
         held.push(kept);
     }
-    let grown = host.memory()?.saturating_sub(before);
-    assert!(grown < 160_000, "{before} KiB, and {grown} more");
+    let mut most = 0;
+    for _ in 0..50 {
+        most = most.max(host.memory()?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let grown = most.saturating_sub(before);
+    // where all are kept it is 320 MB; what is thrown away stays for a moment, too
+    assert!(grown < 240_000, "{before} KiB, and {grown} more");
     drop(held);
     eventually("it is well", async || Ok(host.get("/add?a=1&b=2").await?.status == 200)).await
 }
