@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ::tests::root;
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::root;
 
 use crate::child::without_ours;
 use crate::progress::Progress;
