@@ -17,6 +17,7 @@ use crate::connection::{Connection, Dialler, lock, now, sleep};
 use crate::panic::{self, End};
 use crate::respond::respond_from;
 use crate::settings;
+use crate::variables::variable;
 
 /// One request's connections, or another event's. Let a router [`answer`](Connections::answer) from them, or take their
 /// [`database`](Connections::database); and drop them when the answer is there, which closes them.
@@ -39,7 +40,20 @@ impl Connections {
     ///
     /// Everything that is missing or wrong, each naming its setting.
     pub fn from_env(env: &Env, ctx: &impl WaitUntil) -> Result<Connections, Vec<Error>> {
-        let (url, mut settings, opening) = settings::read(env)?;
+        Connections::from_variables(env, |name| variable(env, name), ctx)
+    }
+
+    /// The same with settings from somewhere else: from code, or from a secret that was asked for before.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Connections::from_env).
+    pub fn from_variables(
+        env: &Env,
+        variables: impl Fn(&str) -> Result<Option<String>>,
+        ctx: &impl WaitUntil,
+    ) -> Result<Connections, Vec<Error>> {
+        let (url, mut settings, opening) = settings::read(env, &variables)?;
         settings.shared_connections = 0; // a connection may not outlive its request
         let driver = SocketDriver(Arc::new(Inner {
             dialler: Dialler::new(url, settings.clone(), opening),

@@ -39,19 +39,32 @@ use crate::variables::lookup;
 ///
 /// The object goes on.
 pub async fn forward(request: Request, env: &Env) -> Result<Answer, Unanswered> {
+    forward_to("POOL", request, env).await
+}
+
+/// The same to the objects of another binding, such as those of a second database.
+///
+/// # Errors
+///
+/// As [`forward`].
+///
+/// # Cancel safety
+///
+/// The object goes on.
+pub async fn forward_to(binding: &str, request: Request, env: &Env) -> Result<Answer, Unanswered> {
     let request = request.inner();
     let is_read = matches!(request.method().as_str(), "GET" | "HEAD");
-    let mut asked = ask(request, env).await;
+    let mut asked = ask(binding, request, env).await;
     if is_read && asked.as_ref().is_err_and(|error| is(error, "retryable") && !is(error, "overloaded")) {
-        asked = ask(request, env).await;
+        asked = ask(binding, request, env).await;
     }
     asked.map_err(|error| Unanswered::new(&error, is_read, headers(&request.headers())))
 }
 
-async fn ask(request: &web_sys::Request, env: &Env) -> Result<Answer, JsValue> {
+async fn ask(binding: &str, request: &web_sys::Request, env: &Env) -> Result<Answer, JsValue> {
     // where the settings are wrong, the first object says so
     let shards = Shards::read(lookup(env)).unwrap_or(Shards::ONE);
-    let (objects, name) = (env.durable_object("POOL")?, shards.name(Math::random()));
+    let (objects, name) = (env.durable_object(binding)?, shards.name(Math::random()));
     let object = match &shards.place {
         Some(place) => objects.id_from_name(&name)?.get_stub_with_location_hint(place)?,
         None => objects.id_from_name(&name)?.get_stub()?,

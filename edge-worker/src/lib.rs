@@ -47,7 +47,8 @@
 //! ```
 //!
 //! In `wrangler.toml` the binding is called `POOL`, and `class_name` is the struct's name. Alarms, WebSockets and methods of the object
-//! get their database from [`PoolObject::database`].
+//! get their database from [`PoolObject::database`]. A second database is a second class with a binding of its own, made by
+//! [`PoolObject::from_variables`] and reached by [`forward_to`].
 //!
 //! # Without one
 //!
@@ -100,7 +101,7 @@ mod upload;
 mod variables;
 
 pub use driver::{Connections, WaitUntil};
-pub use forward::{Unanswered, forward};
+pub use forward::{Unanswered, forward, forward_to};
 pub use log::log_to_console;
 pub use object::PoolObject;
 pub use respond::respond;

@@ -22,6 +22,7 @@ use crate::requests::Requests;
 use crate::respond::{refuse, respond};
 use crate::settings;
 use crate::shards::Shards;
+use crate::variables::{Variables, variable};
 
 /// Connections are given up when no request has come for so long, so that the object can be evicted. 60 s: a steady
 /// trickle keeps them.
@@ -54,8 +55,34 @@ impl PoolObject {
         env: &Env,
         router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
     ) -> PoolObject {
+        PoolObject::from_variables(state, env, |name| variable(env, name), router)
+    }
+
+    /// The same with settings from somewhere else: from code, or from a secret that was asked for before.
+    ///
+    /// ```no_run
+    /// # use pgspan_edge::{PoolObject, variable};
+    /// # fn object(state: &worker::State, env: &worker::Env, url: String, router: axum::Router) -> PoolObject {
+    /// PoolObject::from_variables(
+    ///     state,
+    ///     env,
+    ///     |name| match name {
+    ///         "DATABASE_URL" => Ok(Some(url.clone())),
+    ///         "DATABASE_SHARED" => Ok(Some("1".to_owned())),
+    ///         _ => variable(env, name),
+    ///     },
+    ///     |database| router,
+    /// )
+    /// # }
+    /// ```
+    pub fn from_variables(
+        state: &State,
+        env: &Env,
+        variables: impl Fn(&str) -> std::result::Result<Option<String>, Error>,
+        router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
+    ) -> PoolObject {
         let end = panic::ends(state);
-        match Kept::read(env) {
+        match Kept::read(env, &variables) {
             Ok((kept, requests)) => {
                 let router = router(Ok(kept.database.clone()));
                 PoolObject { router, kept: Some(Rc::new(kept)), requests, _end: end }
@@ -119,11 +146,11 @@ struct Kept {
 }
 
 impl Kept {
-    fn read(env: &Env) -> std::result::Result<(Kept, Requests), Vec<Error>> {
+    fn read(env: &Env, variables: Variables<'_>) -> std::result::Result<(Kept, Requests), Vec<Error>> {
         let strange = RefCell::default();
-        let lookup = settings::strict(env, &strange);
+        let lookup = settings::strict(variables, &strange);
         let (size, requests, shards) = (lookup("POOL_SIZE"), Requests::read(&lookup), Shards::read(&lookup)); // the last for those who send requests here
-        let read = settings::read(env);
+        let read = settings::read(env, variables);
         let (mut settings, url, opening, requests) = match (read, requests, shards, strange.take()) {
             (Ok((url, settings, opening)), Ok(requests), Ok(_), strange) if Vec::is_empty(&strange) => {
                 (settings, url, opening, requests)

@@ -7,7 +7,7 @@ use tokio_postgres::config::{ChannelBinding, Host};
 use worker::Env;
 
 use crate::login::Opening;
-use crate::variables::variable;
+use crate::variables::Variables;
 
 /// How the Worker reaches PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,12 @@ enum Connect {
 }
 
 /// Where the database is, and how it behaves. What the runtime can't do is refused here.
-pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<Error>> {
+pub(crate) fn read(
+    env: &Env,
+    variables: Variables<'_>,
+) -> Result<(ConnectionUrl, Settings, Opening), Vec<Error>> {
     let strange = RefCell::default();
-    let lookup = strict(env, &strange);
+    let lookup = strict(variables, &strange);
     let mut faults = Vec::new();
     let connect = match lookup("PGSPAN_CONNECT").as_deref() {
         Some("pool") if env.durable_object("POOL").is_err() => {
@@ -41,7 +44,7 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
     };
     let url = match connect {
         Connect::Hyperdrive => hyperdrive(env),
-        Connect::Pool | Connect::Socket => direct(env, &lookup),
+        Connect::Pool | Connect::Socket => direct(variables, &lookup),
     };
     let url = url.and_then(|url| {
         let opening = match connect {
@@ -70,13 +73,19 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
     }
 }
 
-/// Reads variables, and says of those that are no text, number or boolean.
-pub(crate) fn strict(env: &Env, faults: &RefCell<Vec<Error>>) -> impl Fn(&str) -> Option<String> {
-    move |name| variable(env, name).map_err(|fault| faults.borrow_mut().push(fault)).ok().flatten()
+/// Reads variables, and says of those that are strange.
+pub(crate) fn strict(
+    variables: Variables<'_>,
+    faults: &RefCell<Vec<Error>>,
+) -> impl Fn(&str) -> Option<String> {
+    move |name| variables(name).map_err(|fault| faults.borrow_mut().push(fault)).ok().flatten()
 }
 
-fn direct(env: &Env, lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Error> {
-    let Some(url) = variable(env, "DATABASE_URL")? else {
+fn direct(
+    variables: Variables<'_>,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<ConnectionUrl, Error> {
+    let Some(url) = variables("DATABASE_URL")? else {
         return Err(fault("DATABASE_URL: is missing; set it with `npx wrangler secret put DATABASE_URL`"));
     };
     let url = match (url.parse::<ConnectionUrl>(), lookup("DATABASE_PRIVATE_LINK").as_deref()) {

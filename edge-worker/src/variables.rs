@@ -5,6 +5,9 @@ use wasm_bindgen::JsValue;
 use worker::Env;
 use worker::js_sys::{Number, Reflect};
 
+/// Where settings come from, by name.
+pub(crate) type Variables<'v> = &'v dyn Fn(&str) -> Result<Option<String>, Error>;
+
 /// Reads a variable or a secret by name. Numbers and booleans, which `[vars]` in `wrangler.toml` may hold, are read as text; what
 /// is empty counts as not set.
 ///

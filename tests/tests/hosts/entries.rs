@@ -95,8 +95,8 @@ const scheduled = (event, env, ctx) => new Program(ctx, env).scheduled(event);
     const REST: &str = r#"
 export default {
   async fetch(request, env, ctx) {
-    const { pathname } = new URL(request.url);
-    if (pathname === "/other") return env.Other.get(env.Other.idFromName("it")).fetch(request);
+    const { pathname, search } = new URL(request.url);
+    if (pathname === "/other" && !search) return env.Other.get(env.Other.idFromName("pool-0")).fetch(request);
     if (pathname !== "/scheduled") return entry.fetch(request, env, ctx);
     await scheduled({ type: "scheduled", cron: "7 * * * *", scheduledTime: Date.now() }, env, ctx);
     return new Response("done");
@@ -106,8 +106,15 @@ export default {
     for front in [WITH, WITHOUT] {
         let text = format!("{front}{REST}");
         let launch = Launch { main: Main::Module(&text), objects: &["Other"], ..Launch::default() };
-        let bed = Bed::start(Launch { settings: &[("PGSPAN_CONNECT", "socket")], ..launch }).await?;
-        assert_eq!(bed.get("/other").await?.text(), "the other object", "{front}");
+        let other = Database::empty().await?;
+        let settings = [("PGSPAN_CONNECT", "socket"), ("OTHER_URL", other.url.as_str())];
+        let bed = Bed::start(Launch { settings: &settings, ..launch }).await?;
+        // an object of one's own, on a second database whose URL is a secret: sent to by JavaScript, and by the program
+        for _ in 0..2 {
+            assert_eq!(bed.get("/other").await?.text(), other.name, "{front}");
+            assert_eq!(bed.get("/other?by=program").await?.text(), other.name, "{front}");
+        }
+        assert_eq!(other.states().await?.len(), 1, "{front}: the connection is kept");
         assert_eq!(bed.get("/scheduled").await?.text(), "done", "{front}");
         assert_eq!(bed.noted().await?, ["7 * * * *"], "{front}");
         eventually("its connection is closed", async || Ok(bed.database.states().await?.is_empty())).await?;

@@ -2,6 +2,7 @@
 //!
 //! It is what the crate's documentation tells its user to write, and does what no application should: it panics.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,9 +13,9 @@ use axum::response::IntoResponse;
 use axum::routing::{any, get};
 use futures_util::StreamExt;
 use pgspan::{Database, Error, sql};
-use pgspan_edge::{Connections, PoolObject, forward, log_to_console, lookup, respond};
+use pgspan_edge::{Connections, PoolObject, forward, forward_to, log_to_console, lookup, respond, variable};
 use worker::{
-    Context, DurableObject, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
+    Context, Delay, DurableObject, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
     durable_object, event, wasm_bindgen, web_sys,
 };
 
@@ -24,6 +25,9 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> Result<web_sys::Resp
     // behind `entry.mjs` no request comes here that an object can answer
     if lookup(&env)("PGSPAN_CONNECT").is_none_or(|connect| connect == "pool") {
         return forward(request, &env).await.or_else(|unanswered| unanswered.answer());
+    }
+    if request.path() == "/other" {
+        return forward_to("Other", request, &env).await.or_else(|unanswered| unanswered.answer());
     }
     let connections = Connections::from_env(&env, &ctx).map_err(|faults| format!("{faults:?}"))?;
     let answer = respond(router(connections.database()), request).await?;
@@ -78,24 +82,48 @@ impl DurableObject for Pool {
     }
 }
 
-/// An object that has nothing to do with the pool.
+/// An object of a second database, whose URL comes from a store of secrets: later than the object.
 #[durable_object(fetch)]
-pub struct Other;
+pub struct Other {
+    state: State,
+    env: Env,
+    object: OnceCell<PoolObject>,
+}
 
 impl DurableObject for Other {
-    fn new(_: State, _: Env) -> Other {
-        Other
+    fn new(state: State, env: Env) -> Other {
+        log_to_console();
+        Other { state, env, object: OnceCell::new() }
     }
 
-    async fn fetch(&self, _: Request) -> Result<Response> {
-        Response::ok("the other object")
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        if self.object.get().is_none() {
+            let url = secret(&self.env).await;
+            self.object.get_or_init(|| {
+                let variables = |name: &str| match name {
+                    "DATABASE_URL" => Ok(url.clone()),
+                    name => variable(&self.env, name),
+                };
+                let router =
+                    |database: std::result::Result<_, _>| database.map_or_else(misconfigured, router);
+                PoolObject::from_variables(&self.state, &self.env, variables, router)
+            });
+        }
+        self.object.get().ok_or("it was made above")?.fetch(request).await
     }
+}
+
+/// Stands for a store of secrets, which answers when it likes.
+async fn secret(env: &Env) -> Option<String> {
+    Delay::from(Duration::from_millis(20)).await;
+    lookup(env)("OTHER_URL")
 }
 
 fn router(database: Database) -> Router {
     Router::new()
         .route("/livez", get(async || "alive"))
         .route("/backend", get(backend))
+        .route("/other", get(name))
         .route("/wait", get(wait))
         .route("/panic", get(panic))
         .route("/answer", any(answer))
@@ -142,6 +170,11 @@ async fn answer(uri: Uri) -> axum::response::Response {
 async fn first_piece(body: Body) -> String {
     let piece = body.into_data_stream().next().await;
     piece.and_then(Result::ok).map_or(0, |piece| piece.len()).to_string()
+}
+
+/// Which database answers.
+async fn name(Shared(database): Shared<Database>) -> std::result::Result<String, Failure> {
+    Ok(database.fetch_one(sql!("SELECT current_database()::text")).await?)
 }
 
 /// Waits, in a transaction, for a lock that the test holds.
