@@ -24,6 +24,7 @@ export function entry(answer = problemAnswer) {
     try {
       return await (pooled ? ask(request, env) : here("fetch", request, env, ctx));
     } catch (error) {
+      await drain(request).catch(() => {});
       return answer(lost(request, error, pooled), request, error);
     }
   };
@@ -74,6 +75,18 @@ async function here(handler, event, env, ctx) {
     waiting.delete(place);
     end = undefined; // until here it is held
   }
+}
+
+// Takes what nobody read of a request's body, as the program does: with an answer that comes first the connection breaks.
+async function drain({ body, bodyUsed }) {
+  if (!body || bodyUsed) return;
+  const reader = body.getReader();
+  const late = setTimeout(() => reader.cancel(), 1000);
+  for (let left = 1 << 20; left > 0; ) {
+    const { done, value } = await reader.read();
+    left = done ? 0 : left - value.length;
+  }
+  clearTimeout(late);
 }
 
 // A panic ends the program, which all requests and objects of this isolate share, and what they wait for never comes. Each

@@ -14,6 +14,7 @@ use crate::panic::PANIC;
 use crate::problem::Problem;
 use crate::respond::{headers, write};
 use crate::shards::Shards;
+use crate::upload::Upload;
 use crate::variables::lookup;
 
 /// Lets one of the objects answer a request: those of the binding `POOL`, whose class has a [`PoolObject`](crate::PoolObject).
@@ -58,7 +59,14 @@ pub async fn forward_to(binding: &str, request: Request, env: &Env) -> Result<An
     if is_read && asked.as_ref().is_err_and(|error| is(error, "retryable") && !is(error, "overloaded")) {
         asked = ask(binding, request, env).await;
     }
-    asked.map_err(|error| Unanswered::new(&error, is_read, headers(&request.headers())))
+    match asked {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            let headers = headers(&request.headers());
+            Upload::new(request, &headers).drain().await;
+            Err(Unanswered::new(&error, is_read, headers))
+        }
+    }
 }
 
 async fn ask(binding: &str, request: &web_sys::Request, env: &Env) -> Result<Answer, JsValue> {

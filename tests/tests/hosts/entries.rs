@@ -11,6 +11,7 @@ use anyhow::Result;
 use serde_json::Value;
 use tests::{Edge, Launch, Main};
 
+use crate::kept::Kept;
 use crate::support::{Answer, Database, eventually};
 
 /// With the entry, and without it.
@@ -222,6 +223,17 @@ async fn what_an_object_did_not_answer_is_told_as_it_is() -> Result<()> {
         let (answer, asked) = bed.fail("GET", "once").await?;
         assert_eq!((answer.status.as_u16(), asked.len()), (200, 2), "{}", answer.text());
         assert_eq!(answer.text(), "at the second time");
+    }
+    // and what they leave of a request's body does not break its connection
+    for front in [ENTRY, RUST] {
+        let bed = Bed::failing(front, &[]).await?;
+        let mut kept = Kept::to(bed.edge.port()).await?;
+        for number in 0..60 {
+            let body = vec![b'b'; [10, 200_000, 600_000][number % 3]];
+            let answer = kept.ask("POST", "/x", "x-fault: overloaded\r\n", &body).await;
+            let answer = answer.map_err(|error| error.context(format!("{number}: {front}")))?;
+            assert_eq!(answer.status, 503, "{number}: {front}");
+        }
     }
     let bed = Bed::failing(OWN_ANSWERS, &[]).await?;
     for (method, text) in [("GET", "GET: unavailable"), ("POST", "POST: commit_outcome_unknown")] {
