@@ -22,18 +22,18 @@ use crate::requests::Requests;
 use crate::respond::{refuse, respond};
 use crate::settings;
 use crate::shards::Shards;
-use crate::variables::{Variables, variable};
+use crate::variables::{Variables, number, variable};
 
 /// Connections are given up when no request has come for so long, so that the object can be evicted. 60 s: a steady
 /// trickle keeps them.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_MS: u32 = 60_000;
 /// How often statistics are logged while requests come.
 const STATISTICS: Duration = Duration::from_secs(60);
 
 /// Connections kept between requests, and a router in front of them.
 ///
 /// A Durable Object of yours is a few lines around it, as the [crate's documentation](crate) shows. It looks after its
-/// connections while requests come, logs their number once a minute, and gives them up after 60 s without a request, so
+/// connections while requests come, logs their number once a minute, and gives them up after a minute without a request, so
 /// that the runtime can evict the object. What happens after a panic is the entry's, `entry.mjs`.
 pub struct PoolObject {
     router: Router,
@@ -45,7 +45,8 @@ pub struct PoolObject {
 impl PoolObject {
     /// Reads the settings that [`Connections::from_env`](crate::Connections::from_env) reads, and those of the pool: `POOL_SIZE`
     /// (exclusive connections; default: 5, the most an object may have, less `DATABASE_SHARED`), `MAX_REQUESTS` (requests that are
-    /// being answered; default: 128, whose bodies take 32 MiB of the 128 that an isolate has), `POOL_SHARDS` and
+    /// being answered; default: 128, whose bodies take 32 MiB of the 128 that an isolate has), `POOL_IDLE_TIMEOUT_MS` (when connections
+    /// are given up; default: 60 s without a request), `POOL_SHARDS` and
     /// `POOL_LOCATION_HINT`, which say where requests go. It opens no connection yet.
     ///
     /// `router` is called once. An object can't refuse to start, so it is called with settings that are missing or wrong
@@ -141,6 +142,8 @@ impl fmt::Debug for PoolObject {
 struct Kept {
     database: Database,
     driver: PoolDriver,
+    /// Connections are given up when there was no request for so long.
+    idle: Duration,
     last_request: Cell<Duration>,
     is_tended: Cell<bool>,
 }
@@ -149,20 +152,24 @@ impl Kept {
     fn read(env: &Env, variables: Variables<'_>) -> std::result::Result<(Kept, Requests), Vec<Error>> {
         let strange = RefCell::default();
         let lookup = settings::strict(variables, &strange);
+        let idle = number(&lookup, "POOL_IDLE_TIMEOUT_MS", IDLE_MS, 1_000..=86_400_000);
         let (size, requests, shards) = (lookup("POOL_SIZE"), Requests::read(&lookup), Shards::read(&lookup)); // the last for those who send requests here
         let read = settings::read(env, variables);
-        let (mut settings, url, opening, requests) = match (read, requests, shards, strange.take()) {
-            (Ok((url, settings, opening)), Ok(requests), Ok(_), strange) if Vec::is_empty(&strange) => {
-                (settings, url, opening, requests)
-            }
-            (read, requests, shards, strange) => {
-                let mut faults = read.err().unwrap_or_default();
-                faults.extend(strange);
-                faults.extend(requests.err());
-                faults.extend(shards.err().into_iter().flatten());
-                return Err(faults);
-            }
-        };
+        let (mut settings, url, opening, requests, idle) =
+            match (read, requests, idle, shards, strange.take()) {
+                (Ok((url, settings, opening)), Ok(requests), Ok(idle), Ok(_), strange)
+                    if Vec::is_empty(&strange) =>
+                {
+                    (settings, url, opening, requests, Duration::from_millis(idle.into()))
+                }
+                (read, requests, idle, shards, strange) => {
+                    let mut faults = read.err().unwrap_or_default();
+                    faults.extend(strange);
+                    faults.extend(requests.err().into_iter().chain(idle.err()));
+                    faults.extend(shards.err().into_iter().flatten());
+                    return Err(faults);
+                }
+            };
         settings.shared_connections = settings.shared_connections.min(SOCKETS_MOST - 1);
         let size = match size.map(|size| size.parse::<usize>()) {
             None => SOCKETS_MOST - settings.shared_connections,
@@ -176,7 +183,8 @@ impl Kept {
         let dialler = Dialler::new(url, settings.clone(), opening);
         let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
         let database = pgspan::connect_with(driver.clone(), settings);
-        let kept = Kept { database, driver, last_request: Cell::new(now()), is_tended: Cell::new(false) };
+        let kept =
+            Kept { database, driver, idle, last_request: Cell::new(now()), is_tended: Cell::new(false) };
         Ok((kept, requests))
     }
 }
@@ -191,13 +199,13 @@ fn tend(kept: &Rc<Kept>) {
     spawn_local(async move {
         let mut logged = now();
         loop {
-            sleep(IDLE / 4).await;
+            sleep(kept.idle / 4).await;
             if now().saturating_sub(logged) >= STATISTICS {
                 logged = now();
                 let [size, idle, sockets, waiting] = kept.driver.statistics();
                 tracing::info!(size, idle, sockets, waiting, "pool");
             }
-            if now().saturating_sub(kept.last_request.get()) >= IDLE {
+            if now().saturating_sub(kept.last_request.get()) >= kept.idle {
                 kept.driver.close_idle();
                 kept.database.close_shared();
                 kept.is_tended.set(false);

@@ -3,26 +3,25 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use pgspan::{Error, Kind};
+use pgspan::Error;
+
+use crate::variables::number;
 
 /// 128: their bodies, of 256 KiB at most in pgspan's application, take 32 MiB of the 128 that an isolate has for all its objects.
-const DEFAULT: usize = 128;
+const DEFAULT: u32 = 128;
 
 /// A bound on the requests that are being answered.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    most: usize,
-    answered: Rc<Cell<usize>>,
+    most: u32,
+    answered: Rc<Cell<u32>>,
 }
 
 impl Requests {
     /// From `MAX_REQUESTS`.
     pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Requests, Error> {
-        match lookup("MAX_REQUESTS").map(|most| most.parse()) {
-            None => Ok(Requests::default()),
-            Some(Ok(most @ 1..)) => Ok(Requests { most, answered: Rc::default() }),
-            Some(_) => Err(Error::new(Kind::Config, "MAX_REQUESTS: must be a number from 1 on")),
-        }
+        let most = number(lookup, "MAX_REQUESTS", DEFAULT, 1..=100_000)?;
+        Ok(Requests { most, answered: Rc::default() })
     }
 
     /// Lets a request in, until what is given is dropped; none when there are as many as may be.
@@ -43,7 +42,7 @@ impl Default for Requests {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(crate) struct Entered(Rc<Cell<usize>>);
+pub(crate) struct Entered(Rc<Cell<u32>>);
 
 impl Drop for Entered {
     fn drop(&mut self) {

@@ -104,7 +104,9 @@ pub(crate) fn headers(headers: &web_sys::Headers) -> HeaderMap {
     });
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
-        map.append(name, value);
+        if map.try_append(name, value).is_err() {
+            break; // more than a map holds, and than the runtime lets through
+        }
     }
     map
 }

@@ -2,6 +2,8 @@
 
 use pgspan::{Error, Kind};
 
+use crate::variables::number;
+
 /// So many objects at most. 64: a thread each, and 320 connections.
 const SHARDS_MOST: u32 = 64;
 /// Where Cloudflare places an object when asked to.
@@ -18,15 +20,9 @@ pub(crate) struct Shards {
 impl Shards {
     /// From `POOL_SHARDS` and `POOL_LOCATION_HINT`.
     pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Shards, Vec<Error>> {
-        let mut faults = Vec::new();
-        let count = match lookup("POOL_SHARDS").map(|count| count.parse()) {
-            None => 1,
-            Some(Ok(count @ 1..=SHARDS_MOST)) => count,
-            Some(_) => {
-                faults
-                    .push(Error::new(Kind::Config, format!("POOL_SHARDS: must be from 1 to {SHARDS_MOST}")));
-                1
-            }
+        let (count, mut faults) = match number(&lookup, "POOL_SHARDS", 1, 1..=SHARDS_MOST) {
+            Ok(count) => (count, Vec::new()),
+            Err(fault) => (1, vec![fault]),
         };
         let place = lookup("POOL_LOCATION_HINT");
         if place.as_deref().is_some_and(|place| !PLACES.contains(&place)) {

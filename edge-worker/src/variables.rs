@@ -1,5 +1,7 @@
 //! A Worker's variables and secrets, as text.
 
+use std::ops::RangeInclusive;
+
 use pgspan::{Error, Kind};
 use wasm_bindgen::JsValue;
 use worker::Env;
@@ -32,4 +34,21 @@ pub fn variable(env: &Env, name: &str) -> Result<Option<String>, Error> {
 /// The same as a function of the name, where a variable of another kind counts as not set.
 pub fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
     move |name| variable(env, name).ok().flatten()
+}
+
+/// A whole number within a range.
+pub(crate) fn number(
+    lookup: impl Fn(&str) -> Option<String>,
+    name: &str,
+    default: u32,
+    range: RangeInclusive<u32>,
+) -> Result<u32, Error> {
+    match lookup(name).map(|number| number.parse()) {
+        None => Ok(default),
+        Some(Ok(number)) if range.contains(&number) => Ok(number),
+        Some(_) => {
+            let (least, most) = range.into_inner();
+            Err(Error::new(Kind::Config, format!("{name}: must be a number from {least} to {most}")))
+        }
+    }
 }

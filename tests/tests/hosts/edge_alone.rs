@@ -261,6 +261,21 @@ async fn deadlines_that_pass_at_once_in_several_objects_are_each_answered_in_tim
 }
 
 #[tokio::test]
+async fn connections_are_given_up_when_no_request_came_for_as_long_as_was_set() -> Result<()> {
+    let settings = [("POOL_IDLE_TIMEOUT_MS", "2000")];
+    let host = Host::with(Kind::Pool, Database::migrated().await?, &settings).await?;
+    for _ in 0..2 {
+        for number in 0..4 {
+            host.get("/users").await?.is(200, r#"{"users":[],"next":null}"#);
+            assert!(!host.database.states().await?.is_empty(), "request {number}");
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        eventually("they are given up", async || Ok(host.database.states().await?.is_empty())).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn several_objects_share_the_load() -> Result<()> {
     let database = Database::migrated().await?;
     let host = Host::with(Kind::Pool, database, &[("POOL_SHARDS", "3"), ("DATABASE_SHARED", "1")]).await?;
