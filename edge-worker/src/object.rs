@@ -15,7 +15,7 @@ use worker::durable::State;
 use worker::{Env, Request, Response, Result};
 
 use crate::connection::{Dialler, SOCKETS_MOST, now, sleep};
-use crate::panic::{self, End};
+use crate::panic::{End, ends_with_a_panic};
 use crate::pool::PoolDriver;
 use crate::problem::Problem;
 use crate::requests::Requests;
@@ -34,7 +34,8 @@ const STATISTICS: Duration = Duration::from_secs(60);
 ///
 /// A Durable Object of yours is a few lines around it, as the [crate's documentation](crate) shows. It looks after its
 /// connections while requests come, logs their number once a minute, and gives them up after a minute without a request, so
-/// that the runtime can evict the object. What happens after a panic is the entry's, `entry.mjs`.
+/// that the runtime can evict the object. A panic ends the object: its connections close, its requests fail, and the next one gets a
+/// new object.
 pub struct PoolObject {
     router: Router,
     kept: Option<Rc<Kept>>,
@@ -46,8 +47,7 @@ impl PoolObject {
     /// Reads the settings that [`Connections::from_env`](crate::Connections::from_env) reads, and those of the pool: `POOL_SIZE`
     /// (exclusive connections; default: 5, the most an object may have, less `DATABASE_SHARED`), `MAX_REQUESTS` (requests that are
     /// being answered; default: 128, whose bodies take 32 MiB of the 128 that an isolate has), `POOL_IDLE_TIMEOUT_MS` (when connections
-    /// are given up; default: 60 s without a request), `POOL_SHARDS` and
-    /// `POOL_LOCATION_HINT`, which say where requests go. It opens no connection yet.
+    /// are given up; default: 60 s without a request), `POOL_SHARDS` and `POOL_LOCATION_HINT`, which say where requests go. It opens no connection yet.
     ///
     /// `router` is called once. An object can't refuse to start, so it is called with settings that are missing or wrong
     /// too: with all of them, each naming its setting. Let its router answer every request with them.
@@ -82,7 +82,7 @@ impl PoolObject {
         variables: impl Fn(&str) -> std::result::Result<Option<String>, Error>,
         router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
     ) -> PoolObject {
-        let end = panic::ends(state);
+        let end = ends_with_a_panic(state);
         match Kept::read(env, &variables) {
             Ok((kept, requests)) => {
                 let router = router(Ok(kept.database.clone()));
@@ -152,24 +152,20 @@ impl Kept {
     fn read(env: &Env, variables: Variables<'_>) -> std::result::Result<(Kept, Requests), Vec<Error>> {
         let strange = RefCell::default();
         let lookup = settings::strict(variables, &strange);
+        let mut faults = Vec::new();
+        let read = settings::read(env, variables).map_err(|found| faults.extend(found)).ok();
+        let requests = Requests::read(&lookup).map_err(|fault| faults.push(fault)).ok();
         let idle = number(&lookup, "POOL_IDLE_TIMEOUT_MS", IDLE_MS, 1_000..=86_400_000);
-        let (size, requests, shards) = (lookup("POOL_SIZE"), Requests::read(&lookup), Shards::read(&lookup)); // the last for those who send requests here
-        let read = settings::read(env, variables);
-        let (mut settings, url, opening, requests, idle) =
-            match (read, requests, idle, shards, strange.take()) {
-                (Ok((url, settings, opening)), Ok(requests), Ok(idle), Ok(_), strange)
-                    if Vec::is_empty(&strange) =>
-                {
-                    (settings, url, opening, requests, Duration::from_millis(idle.into()))
-                }
-                (read, requests, idle, shards, strange) => {
-                    let mut faults = read.err().unwrap_or_default();
-                    faults.extend(strange);
-                    faults.extend(requests.err().into_iter().chain(idle.err()));
-                    faults.extend(shards.err().into_iter().flatten());
-                    return Err(faults);
-                }
-            };
+        let idle = idle.map_err(|fault| faults.push(fault)).ok();
+        let size = lookup("POOL_SIZE");
+        faults.extend(Shards::read(&lookup).err().into_iter().flatten()); // of whoever sends requests here
+        faults.extend(strange.take());
+        let (Some((url, mut settings, opening)), Some(requests), Some(idle), true) =
+            (read, requests, idle, faults.is_empty())
+        else {
+            return Err(faults);
+        };
+        let idle = Duration::from_millis(idle.into());
         settings.shared_connections = settings.shared_connections.min(SOCKETS_MOST - 1);
         let size = match size.map(|size| size.parse::<usize>()) {
             None => SOCKETS_MOST - settings.shared_connections,

@@ -60,7 +60,7 @@ pub(crate) fn end_all() {
 }
 
 /// Lets a panic end the object, as long as what is given is kept.
-pub(crate) fn ends(state: &State) -> Option<End> {
+pub(crate) fn ends_with_a_panic(state: &State) -> Option<End> {
     let (ended, end) = promise();
     let state: &JsValue = state.as_raw().as_ref();
     let abort = bound(state, "abort", &Array::of2(state, &PANIC.into())).ok()?;

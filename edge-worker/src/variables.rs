@@ -18,13 +18,13 @@ pub(crate) type Variables<'v> = &'v dyn Fn(&str) -> Result<Option<String>, Error
 /// [`Kind::Config`], with the name, when it is something else: a list, a table, or another binding.
 pub fn variable(env: &Env, name: &str) -> Result<Option<String>, Error> {
     let value = Reflect::get(env, &name.into()).unwrap_or(JsValue::UNDEFINED);
-    let text = match (value.as_string(), value.as_bool(), value.as_f64()) {
-        (Some(text), _, _) => Some(text),
-        (_, Some(bool), _) => Some(bool.to_string()),
-        (_, _, Some(number)) => Number::from(number).to_string_with_radix(10).ok().map(String::from),
-        _ if value.is_undefined() => return Ok(None),
-        _ => None,
-    };
+    if value.is_undefined() {
+        return Ok(None);
+    }
+    let text = value.as_string().or_else(|| value.as_bool().map(|bool| bool.to_string())).or_else(|| {
+        let number = Number::from(value.as_f64()?);
+        number.to_string_with_radix(10).ok().map(String::from)
+    });
     match text {
         Some(text) => Ok(Some(text).filter(|text| !text.is_empty())),
         None => Err(Error::new(Kind::Config, format!("{name}: must be text, a number, or true or false"))),
