@@ -27,6 +27,9 @@ use crate::variables::{Variables, number, variable};
 /// Connections are given up when no request has come for so long, so that the object can be evicted. 60 s: a steady
 /// trickle keeps them.
 const IDLE_MS: u32 = 60_000;
+/// So many bodies of refused requests are drained at a time; a further one ends its connection. Each takes a tenth of a megabyte of the
+/// runtime's while it is.
+const REFUSED_MOST: u32 = 64;
 /// How often statistics are logged while requests come.
 const STATISTICS: Duration = Duration::from_secs(60);
 
@@ -40,6 +43,8 @@ pub struct PoolObject {
     router: Router,
     kept: Option<Rc<Kept>>,
     requests: Requests,
+    /// Those that are refused, and whose bodies are being drained.
+    refused: Requests,
     _end: Option<End>,
 }
 
@@ -83,15 +88,17 @@ impl PoolObject {
         router: impl FnOnce(std::result::Result<Database, Vec<Error>>) -> Router,
     ) -> PoolObject {
         let end = ends_with_a_panic(state);
+        let refused = Requests::most(REFUSED_MOST);
         match Kept::read(env, &variables) {
             Ok((kept, requests)) => {
                 let router = router(Ok(kept.database.clone()));
-                PoolObject { router, kept: Some(Rc::new(kept)), requests, _end: end }
+                PoolObject { router, kept: Some(Rc::new(kept)), requests, refused, _end: end }
             }
             Err(faults) => PoolObject {
                 router: router(Err(faults)),
                 kept: None,
                 requests: Requests::default(),
+                refused,
                 _end: end,
             },
         }
@@ -108,7 +115,7 @@ impl PoolObject {
     }
 
     /// Lets the router answer a request, as [`respond`] does. Where as many as `MAX_REQUESTS` are being answered it is refused: 503
-    /// `unavailable` with `Retry-After`, before its body is read.
+    /// `unavailable` with `Retry-After`, and nothing of its body is kept.
     ///
     /// # Errors
     ///
@@ -122,13 +129,12 @@ impl PoolObject {
             kept.last_request.set(now());
             tend(kept);
         }
-        match self.requests.enter() {
-            Some(_place) => respond(self.router.clone(), request).await,
-            None => {
-                refuse(Problem::BUSY, "as many requests are being answered as may be (MAX_REQUESTS)", request)
-                    .await
-            }
+        if let Some(_place) = self.requests.enter() {
+            return respond(self.router.clone(), request).await;
         }
+        let place = self.refused.enter();
+        let cause = "as many requests are being answered as may be (MAX_REQUESTS)";
+        refuse(Problem::BUSY, cause, request, place.is_some()).await
     }
 }
 

@@ -20,8 +20,11 @@ pub(crate) struct Requests {
 impl Requests {
     /// From `MAX_REQUESTS`.
     pub(crate) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Requests, Error> {
-        let most = number(lookup, "MAX_REQUESTS", DEFAULT, 1..=100_000)?;
-        Ok(Requests { most, answered: Rc::default() })
+        number(lookup, "MAX_REQUESTS", DEFAULT, 1..=100_000).map(Requests::most)
+    }
+
+    pub(crate) fn most(most: u32) -> Requests {
+        Requests { most, answered: Rc::default() }
     }
 
     /// Lets a request in, until what is given is dropped; none when there are as many as may be.
@@ -36,7 +39,7 @@ impl Requests {
 
 impl Default for Requests {
     fn default() -> Requests {
-        Requests { most: DEFAULT, answered: Rc::default() }
+        Requests::most(DEFAULT)
     }
 }
 

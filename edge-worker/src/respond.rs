@@ -36,10 +36,17 @@ pub(crate) async fn respond_from(database: Database, router: Router, request: Re
     answer(router, Some(database), request).await
 }
 
-/// Answers without a router.
-pub(crate) async fn refuse(problem: Problem, cause: &str, request: Request) -> Result<Response> {
+/// Answers without a router. A body that is not drained ends its connection.
+pub(crate) async fn refuse(
+    problem: Problem,
+    cause: &str,
+    request: Request,
+    drains: bool,
+) -> Result<Response> {
     let (request, _) = Incoming::read(&request);
-    request.upload.drain().await;
+    if drains {
+        request.upload.drain().await;
+    }
     request.fail(problem, cause)
 }
 

@@ -162,8 +162,8 @@ async fn uploads_of_anybody_that_are_held_open_are_not_kept() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let grown = most.saturating_sub(before);
-    // where all are kept it is 320 MB; what is thrown away stays for a moment, too
-    assert!(grown < 240_000, "{before} KiB, and {grown} more");
+    // 900 connections and what they sent are 62 MB by themselves; were all bodies kept, or drained at once, it would be 320 and 150
+    assert!(grown < 140_000, "{before} KiB, and {grown} more");
     drop(held);
     eventually("it is well", async || Ok(host.get("/add?a=1&b=2").await?.status == 200)).await
 }
