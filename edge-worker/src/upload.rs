@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use futures_util::future::select;
 use futures_util::{Stream, StreamExt};
 use wasm_bindgen_futures::JsFuture;
@@ -35,6 +35,8 @@ pub(crate) struct Upload(SendWrapper<Rc<RefCell<Reading>>>);
 
 struct Reading {
     request: web_sys::Request,
+    /// The client sends it only when it is told to go on, which an answer does not.
+    is_withheld: bool,
     /// As declared.
     length: Option<u64>,
     state: State,
@@ -56,7 +58,12 @@ impl Upload {
             _ => State::Unread,
         };
         let request = Clone::clone(request); // not JavaScript's, which copies the body
-        Upload(SendWrapper::new(Rc::new(RefCell::new(Reading { request, length, state }))))
+        Upload(SendWrapper::new(Rc::new(RefCell::new(Reading {
+            request,
+            is_withheld: headers.contains_key(EXPECT),
+            length,
+            state,
+        }))))
     }
 
     pub(crate) fn body(&self) -> Body {
@@ -126,6 +133,9 @@ impl Reading {
             return false;
         }
         if let State::Unread = self.state {
+            if self.is_withheld {
+                return false;
+            }
             self.state = self.pieces();
         }
         !matches!(self.state, State::Read)

@@ -5,7 +5,7 @@
 //! not the body's; an answer that is compressed already; a URL that axum can't take.
 //!
 //! A body that nobody read broke the connection. Siblings: short and long ones, with a length and in chunks, read in part, of a
-//! method that has none by custom, one that stops arriving, and one that is too long to be taken.
+//! method that has none by custom, one that stops arriving, one that is too long to be taken, and one that the client withholds.
 
 use std::time::{Duration, Instant};
 
@@ -211,11 +211,12 @@ async fn two_hundred_refused_writes_on_a_kept_connection_are_answered_in_wrangle
 async fn a_body_that_stops_or_never_ends_does_not_keep_its_answer() -> Result<()> {
     for connect in MODES {
         let (edge, _database) = start(connect).await?;
-        // one that stops, with a length and in chunks; one that is declared too long to be taken; one that never ends
+        // one that stops, with a length and in chunks; one that is declared too long to be taken; one that the client withholds
         for (head, is_at_once) in [
             ("content-length: 100\r\n\r\nsome", false),
             ("transfer-encoding: chunked\r\n\r\n4\r\nsome\r\n", false),
             ("content-length: 1000000000\r\n\r\nsome", true),
+            ("expect: 100-continue\r\ncontent-length: 100\r\n\r\n", true),
         ] {
             let mut kept = Kept::to(edge.port()).await?;
             let asked = Instant::now();
