@@ -2,7 +2,7 @@
 //!
 //! An answer that the runtime refuses panicked the isolate. Siblings that were looked for: every status; every byte of a
 //! header; statuses without a body that have one; headers that belong to the connection; a header twice; a length that is
-//! not the body's; an answer that is compressed already; a URL that axum can't take.
+//! not the body's; a body that breaks off; an answer that is compressed already; a URL that axum can't take.
 //!
 //! A body that nobody read broke the connection. Siblings: short and long ones, with a length and in chunks, read in part, of a
 //! method that has none by custom, one that stops arriving, one that is too long to be taken, and one that the client withholds.
@@ -125,6 +125,14 @@ async fn odd_headers(port: u16) -> Result<()> {
                 ensure!(answer.text() == body, "{method} {name}: {value}: {answer:?}");
             }
         }
+    }
+    for method in ["GET", "POST"] {
+        let answer = Kept::to(port).await?.ask(method, "/broken", "x-request-id: a-1\r\n", b"").await?;
+        ensure!(answer.status == 500 && answer.header("x-request-id") == "a-1", "{method}: {answer:?}");
+        ensure!(
+            answer.text().contains(r#""code":"internal""#) && !answer.text().contains("CANARY"),
+            "{answer:?}"
+        );
     }
     let twice = format!("/answer?header=set-cookie:{}&header=set-cookie:{}", hex("a=1"), hex("b=2"));
     let answer = Kept::to(port).await?.ask("GET", &twice, "", b"").await?;

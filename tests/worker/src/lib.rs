@@ -129,6 +129,7 @@ fn router(database: Database) -> Router {
         .route("/answer", any(answer))
         .route("/refuse", any(async || (StatusCode::UNAUTHORIZED, "no")))
         .route("/first-piece", any(first_piece))
+        .route("/broken", any(broken))
         .route("/all", any(async |body: Bytes| body.len().to_string()))
         .with_state(database)
 }
@@ -164,6 +165,12 @@ async fn answer(uri: Uri) -> axum::response::Response {
         }
     }
     answer
+}
+
+/// An answer whose body breaks off.
+async fn broken() -> Body {
+    let pieces = [Ok("the first piece"), Err(std::io::Error::other("CANARY"))];
+    Body::from_stream(futures_util::stream::iter(pieces))
 }
 
 /// Reads the first piece of the body, and answers.
