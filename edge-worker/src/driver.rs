@@ -1,18 +1,23 @@
 //! The driver of one request: it opens a socket when one is needed and closes it with the request.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::select;
 use pgspan::driver::{Driver, Link, Watch};
 use pgspan::{Database, Error, Result};
 use worker::send::SendFuture;
 use worker::{Context, Env, Request, Response};
 
-use crate::connection::{Connection, Dialler, lock, now, sleep};
+use crate::connection::{Connection, GOOD_BYE};
+use crate::dialler::Dialler;
+use crate::lock::lock;
 use crate::respond::respond_from;
 use crate::settings;
+use crate::time::{now, sleep};
 
 /// One request's connections. Let a router [`answer`](Connections::answer) from them; or take their
 /// [`database`](Connections::database), and when the answer is there [`close_with`](Connections::close_with) the request's
@@ -65,12 +70,11 @@ impl Connections {
     /// Closes the connections that are idle now and those that become so, and keeps the request's context alive until
     /// they have said good-bye, at most two seconds.
     pub fn close_with(self, ctx: &Context) {
-        let closing = self.driver.0.dialler.sockets().end();
+        let sockets = self.driver.0.dialler.sockets().clone();
+        sockets.end();
         lock(&self.driver.0.idle).clear();
         ctx.wait_until(async move {
-            for task in closing {
-                let _ = task.await;
-            }
+            select(pin!(sockets.closed()), pin!(sleep(GOOD_BYE))).await;
         });
     }
 }

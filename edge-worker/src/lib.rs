@@ -57,9 +57,13 @@
 //! connections close; the next request is well. pgspan's own Worker, in the folder `worker`, is made like this too.
 
 mod backoff;
+mod cancel;
 mod clock;
 mod connection;
+mod dialler;
 mod driver;
+mod link;
+mod lock;
 mod log;
 mod login;
 mod object;
@@ -67,6 +71,8 @@ mod pool;
 mod respond;
 mod settings;
 mod socket;
+mod sockets;
+mod time;
 
 pub use driver::Connections;
 pub use log::log_to_console;

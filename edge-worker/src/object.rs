@@ -13,12 +13,14 @@ use pgspan::{Database, Error, Kind};
 use wasm_bindgen_futures::spawn_local;
 use worker::{Env, Request, Response, Result};
 
-use crate::connection::{Dialler, SOCKETS_MOST, now, sleep};
+use crate::dialler::Dialler;
 use crate::pool::PoolDriver;
+use crate::sockets::CONNECTIONS_MOST;
+use crate::time::{now, sleep};
 use crate::{respond, settings};
 
-/// Connections are given up when no request has come for so long, so that the object can be evicted. 60 s: a steady
-/// trickle keeps them.
+/// Connections are given up when no request has used one for so long, so that the object can be evicted. 60 s: a steady
+/// trickle keeps them, a monitor that asks for no data does not.
 const IDLE: Duration = Duration::from_secs(60);
 /// How often statistics are logged while requests come.
 const STATISTICS: Duration = Duration::from_secs(60);
@@ -60,7 +62,6 @@ impl PoolObject {
     /// That of the router's handlers.
     pub async fn fetch(&self, request: Request) -> Result<Response> {
         if let Some(kept) = &self.kept {
-            kept.last_request.set(now());
             tend(kept);
         }
         respond(self.router.clone(), request).await
@@ -77,32 +78,31 @@ impl fmt::Debug for PoolObject {
 struct Kept {
     database: Database,
     driver: PoolDriver,
-    last_request: Cell<Duration>,
     is_tended: Cell<bool>,
 }
 
 impl Kept {
     fn read(env: &Env) -> std::result::Result<Kept, Vec<Error>> {
         let (url, mut settings, opening) = settings::read(env)?;
-        settings.shared_connections = settings.shared_connections.min(SOCKETS_MOST - 1);
+        settings.shared_connections = settings.shared_connections.min(CONNECTIONS_MOST - 1);
         let size = match settings::lookup(env)("POOL_SIZE").map(|size| size.parse::<usize>()) {
-            None => SOCKETS_MOST - settings.shared_connections,
-            Some(Ok(size)) if size >= 1 && size + settings.shared_connections <= SOCKETS_MOST => size,
+            None => CONNECTIONS_MOST - settings.shared_connections,
+            Some(Ok(size)) if size >= 1 && size + settings.shared_connections <= CONNECTIONS_MOST => size,
             Some(_) => {
-                let text =
-                    format!("POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {SOCKETS_MOST}");
+                let text = format!(
+                    "POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {CONNECTIONS_MOST}"
+                );
                 return Err(vec![Error::new(Kind::Config, text)]);
             }
         };
-        let dialler = Dialler::new(url, settings.clone(), opening);
+        let dialler = Dialler::new(url, settings.clone(), opening).patient();
         let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
         let database = pgspan::connect_with(driver.clone(), settings);
-        Ok(Kept { database, driver, last_request: Cell::new(now()), is_tended: Cell::new(false) })
+        Ok(Kept { database, driver, is_tended: Cell::new(false) })
     }
 }
 
-/// Looks after the connections for as long as requests come, then closes them and stops: a waiting timer would keep the
-/// object.
+/// Looks after the connections for as long as they are used, then closes them and stops: a waiting timer would keep the object.
 fn tend(kept: &Rc<Kept>) {
     if kept.is_tended.replace(true) {
         return;
@@ -110,18 +110,25 @@ fn tend(kept: &Rc<Kept>) {
     let kept = kept.clone();
     spawn_local(async move {
         let mut logged = now();
+        let mut used = (kept.database.statistics().round_trips, now());
         loop {
             sleep(IDLE / 4).await;
+            let [size, idle, sockets, waiting] = kept.driver.statistics();
             if now().saturating_sub(logged) >= STATISTICS {
                 logged = now();
-                let [size, idle, sockets, waiting] = kept.driver.statistics();
                 tracing::info!(size, idle, sockets, waiting, "pool");
             }
-            if now().saturating_sub(kept.last_request.get()) >= IDLE {
+            let round_trips = kept.database.statistics().round_trips;
+            if round_trips != used.0 {
+                used = (round_trips, now());
+            }
+            if now().saturating_sub(used.1) >= IDLE {
                 kept.driver.close_idle();
                 kept.database.close_shared();
-                kept.is_tended.set(false);
-                return;
+                if sockets == 0 {
+                    kept.is_tended.set(false);
+                    return;
+                }
             }
         }
     });
