@@ -2,6 +2,8 @@
 //!
 //! It is what the crate's documentation tells its user to write, and does what no application should: it panics.
 
+mod connections;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -41,6 +43,7 @@ fn router(database: Database) -> Router {
         .route("/backend", get(backend))
         .route("/wait", get(wait))
         .route("/panic", get(panic))
+        .merge(connections::router())
         .with_state(database)
 }
 
