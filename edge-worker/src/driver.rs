@@ -1,10 +1,12 @@
 //! The driver of one request: it opens a socket when one is needed and closes it with the request.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::select;
 use pgspan::driver::{Driver, Link, Watch};
 use pgspan::{Database, Error, Result};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -13,10 +15,13 @@ use worker::js_sys::Promise;
 use worker::send::SendFuture;
 use worker::{Context, Env, Request, Response, ScheduleContext, worker_sys};
 
-use crate::connection::{Connection, Dialler, lock, now, sleep};
+use crate::connection::{Connection, GOOD_BYE};
+use crate::dialler::Dialler;
+use crate::lock::lock;
 use crate::panic::{self, End};
 use crate::respond::respond_from;
 use crate::settings;
+use crate::time::{now, sleep};
 use crate::variables::variable;
 
 /// One request's connections, or another event's. Let a router [`answer`](Connections::answer) from them, or take their
@@ -88,13 +93,12 @@ impl Connections {
 impl Drop for Connections {
     /// Closes those that are idle now, and those that become so.
     fn drop(&mut self) {
-        let closing = self.driver.0.dialler.sockets().end();
+        let sockets = self.driver.0.dialler.sockets().clone();
+        sockets.end();
         lock(&self.driver.0.idle).clear();
         let over = self.over.take();
         spawn_local(async move {
-            for task in closing {
-                let _ = task.await;
-            }
+            select(pin!(sockets.closed()), pin!(sleep(GOOD_BYE))).await;
             over.inspect(End::call);
         });
     }

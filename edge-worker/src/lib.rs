@@ -82,10 +82,14 @@
 //! program has (schedules, queues, objects) passes through it. pgspan's own Worker, in the folder `worker`, is made like this.
 
 mod backoff;
+mod cancel;
 mod clock;
 mod connection;
+mod dialler;
 mod driver;
 mod forward;
+mod link;
+mod lock;
 mod log;
 mod login;
 mod object;
@@ -97,6 +101,8 @@ mod respond;
 mod settings;
 mod shards;
 mod socket;
+mod sockets;
+mod time;
 mod upload;
 mod variables;
 

@@ -14,7 +14,7 @@ use wasm_bindgen_futures::spawn_local;
 use worker::durable::State;
 use worker::{Env, Request, Response, Result};
 
-use crate::connection::{Dialler, SOCKETS_MOST, now, sleep};
+use crate::dialler::Dialler;
 use crate::panic::{End, ends_with_a_panic};
 use crate::pool::PoolDriver;
 use crate::problem::Problem;
@@ -22,10 +22,12 @@ use crate::requests::Requests;
 use crate::respond::{refuse, respond};
 use crate::settings;
 use crate::shards::Shards;
+use crate::sockets::CONNECTIONS_MOST;
+use crate::time::{now, sleep};
 use crate::variables::{Variables, number, variable};
 
-/// Connections are given up when no request has come for so long, so that the object can be evicted. 60 s: a steady
-/// trickle keeps them.
+/// Connections are given up when no request has used one for so long, so that the object can be evicted. 60 s: a steady
+/// trickle keeps them, a monitor that asks for no data does not.
 const IDLE_MS: u32 = 60_000;
 /// So many bodies of refused requests are drained at a time; a further one ends its connection. Each takes a tenth of a megabyte of the
 /// runtime's while it is.
@@ -108,7 +110,6 @@ impl PoolObject {
     /// None where the settings are missing or wrong. Ask for it each time: that is what keeps the pool looked after.
     pub fn database(&self) -> Option<Database> {
         self.kept.as_ref().map(|kept| {
-            kept.last_request.set(now());
             tend(kept);
             kept.database.clone()
         })
@@ -126,7 +127,6 @@ impl PoolObject {
     /// That of the router's handlers.
     pub async fn fetch(&self, request: Request) -> Result<Response> {
         if let Some(kept) = &self.kept {
-            kept.last_request.set(now());
             tend(kept);
         }
         if let Some(_place) = self.requests.enter() {
@@ -148,9 +148,8 @@ impl fmt::Debug for PoolObject {
 struct Kept {
     database: Database,
     driver: PoolDriver,
-    /// Connections are given up when there was no request for so long.
+    /// Connections are given up when no request has used one for so long.
     idle: Duration,
-    last_request: Cell<Duration>,
     is_tended: Cell<bool>,
 }
 
@@ -172,27 +171,25 @@ impl Kept {
             return Err(faults);
         };
         let idle = Duration::from_millis(idle.into());
-        settings.shared_connections = settings.shared_connections.min(SOCKETS_MOST - 1);
+        settings.shared_connections = settings.shared_connections.min(CONNECTIONS_MOST - 1);
         let size = match size.map(|size| size.parse::<usize>()) {
-            None => SOCKETS_MOST - settings.shared_connections,
-            Some(Ok(size)) if size >= 1 && size + settings.shared_connections <= SOCKETS_MOST => size,
+            None => CONNECTIONS_MOST - settings.shared_connections,
+            Some(Ok(size)) if size >= 1 && size + settings.shared_connections <= CONNECTIONS_MOST => size,
             Some(_) => {
-                let text =
-                    format!("POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {SOCKETS_MOST}");
+                let text = format!(
+                    "POOL_SIZE: must be at least 1, and with DATABASE_SHARED at most {CONNECTIONS_MOST}"
+                );
                 return Err(vec![Error::new(Kind::Config, text)]);
             }
         };
-        let dialler = Dialler::new(url, settings.clone(), opening);
+        let dialler = Dialler::new(url, settings.clone(), opening).patient();
         let driver = PoolDriver::new(dialler, size).map_err(|fault| vec![fault])?;
         let database = pgspan::connect_with(driver.clone(), settings);
-        let kept =
-            Kept { database, driver, idle, last_request: Cell::new(now()), is_tended: Cell::new(false) };
-        Ok((kept, requests))
+        Ok((Kept { database, driver, idle, is_tended: Cell::new(false) }, requests))
     }
 }
 
-/// Looks after the connections for as long as requests come, then closes them and stops: a waiting timer would keep the
-/// object.
+/// Looks after the connections for as long as they are used, then closes them and stops: a waiting timer would keep the object.
 fn tend(kept: &Rc<Kept>) {
     if kept.is_tended.replace(true) {
         return;
@@ -200,18 +197,25 @@ fn tend(kept: &Rc<Kept>) {
     let kept = kept.clone();
     spawn_local(async move {
         let mut logged = now();
+        let mut used = (kept.database.statistics().round_trips, now());
         loop {
             sleep(kept.idle / 4).await;
+            let [size, idle, sockets, waiting] = kept.driver.statistics();
             if now().saturating_sub(logged) >= STATISTICS {
                 logged = now();
-                let [size, idle, sockets, waiting] = kept.driver.statistics();
                 tracing::info!(size, idle, sockets, waiting, "pool");
             }
-            if now().saturating_sub(kept.last_request.get()) >= kept.idle {
+            let round_trips = kept.database.statistics().round_trips;
+            if round_trips != used.0 {
+                used = (round_trips, now());
+            }
+            if now().saturating_sub(used.1) >= kept.idle {
                 kept.driver.close_idle();
                 kept.database.close_shared();
-                kept.is_tended.set(false);
-                return;
+                if sockets == 0 {
+                    kept.is_tended.set(false);
+                    return;
+                }
             }
         }
     });

@@ -19,7 +19,7 @@ use worker::js_sys::Uint8Array;
 use worker::send::SendWrapper;
 use worker::web_sys;
 
-use crate::connection::sleep;
+use crate::time::sleep;
 
 /// A body that says it is no longer than this is taken from the runtime in one piece; a longer one in those it comes in, so that
 /// a router's own limit ends it before it fills the memory. 256 KiB: what pgspan's application takes.

@@ -2,6 +2,8 @@
 //!
 //! It is what the crate's documentation tells its user to write, and does what no application should: it panics.
 
+mod connections;
+
 use std::cell::OnceCell;
 use std::time::Duration;
 
@@ -131,6 +133,7 @@ fn router(database: Database) -> Router {
         .route("/first-piece", any(first_piece))
         .route("/broken", any(broken))
         .route("/all", any(async |body: Bytes| body.len().to_string()))
+        .merge(connections::router())
         .with_state(database)
 }
 
