@@ -1,43 +1,92 @@
-// The Worker's entry: hands a request to the object that holds the connections, or answers it itself.
-import Worker, { Pool as Program } from "./build/index.js";
+// A Worker's entry: hands a request to the object that holds the connections, or lets the program answer it here.
+//
+// It is the Worker's `main` as it is. For answers of your own in place of its own, let `main` be a module of yours:
+//
+//   import { entry } from "./entry.mjs";
+//   export * from "./entry.mjs";
+//   export default entry((problem, request, error) => new Response(problem.detail, { status: problem.status }));
+import * as program from "./build/index.js";
 
+export * from "./build/index.js";
+export default entry();
+
+const Worker = program.default;
 const PANIC = "pgspan: a panic";
 
-export default {
-  async fetch(request, env, ctx) {
+// The Worker's handlers: all that the program has, and `fetch`. What is not answered becomes `answer`'s.
+export function entry(answer = problemAnswer) {
+  const handlers = {};
+  for (const name of Object.getOwnPropertyNames(program.default.prototype)) {
+    if (name !== "constructor") handlers[name] = (event, env, ctx) => here(name, event, env, ctx);
+  }
+  handlers.fetch = async (request, env, ctx) => {
     const pooled = env.POOL && (env.PGSPAN_CONNECT || "pool") === "pool";
     try {
-      return await (pooled ? object(env).fetch(request) : answer(request, env, ctx));
+      return await (pooled ? ask(request, env) : here("fetch", request, env, ctx));
     } catch (error) {
-      return lost(request, error, pooled);
+      await drain(request).catch(() => {});
+      return answer(lost(request, error, pooled), request, error);
     }
-  },
-};
+  };
+  return handlers;
+}
 
 // The object that holds the connections. After a panic it is ended: its connections close, all its requests fail, and the
 // next one gets a new object.
-export class Pool {
+export class Pool extends (program.Pool ?? Object) {
   constructor(state, env) {
-    this.program = new Program(state, env);
+    super(state, env);
     new Promise((end) => wait((this.end = end))).then(() => state.abort(PANIC));
-  }
-
-  fetch(request) {
-    return this.program.fetch(request);
   }
 }
 
-// Lets the program answer, here.
-async function answer(request, env, ctx) {
+// Lets an object answer. What only reads is asked for once more if the platform failed to deliver it.
+async function ask(request, env) {
+  try {
+    return await object(env).fetch(request);
+  } catch (error) {
+    if (!error?.retryable || error.overloaded || !reads(request)) throw error;
+    return object(env).fetch(request);
+  }
+}
+
+const ids = new Map();
+
+// One of the objects, by chance. It stays where it was created, so the place is part of its name. Where a setting is nonsense the
+// first object says so.
+function object(env) {
+  const count = /^([1-9]|[1-5]\d|6[0-4])$/.test(env.POOL_SHARDS) ? Number(env.POOL_SHARDS) : 1;
+  const place = /^([we]nam|sam|[we]eur|apac|oc|afr|me)$/.test(env.POOL_LOCATION_HINT) && String(env.POOL_LOCATION_HINT);
+  const name = `pool-${place ? `${place}-` : ""}${Math.floor(Math.random() * count)}`;
+  if (!ids.has(name)) ids.set(name, env.POOL.idFromName(name));
+  return env.POOL.get(ids.get(name), place ? { locationHint: place } : undefined);
+}
+
+// Lets the program do it here, to its end, whether or not the client waits for it.
+async function here(handler, event, env, ctx) {
   let end, place;
   const ended = new Promise((_, reject) => (end = () => reject(new Error(PANIC))));
   try {
     place = wait(end);
-    return await Promise.race([new Worker(ctx, env).fetch(request), ended]);
+    const done = Promise.race([new program.default(ctx, env)[handler](event), ended]);
+    ctx.waitUntil(done.catch(() => {}));
+    return await done;
   } finally {
     waiting.delete(place);
     end = undefined; // until here it is held
   }
+}
+
+// Takes what nobody read of a request's body, as the program does: with an answer that comes first the connection breaks.
+async function drain({ body, bodyUsed }) {
+  if (!body || bodyUsed) return;
+  const reader = body.getReader();
+  const late = setTimeout(() => reader.cancel(), 1000);
+  for (let left = 1 << 20; left > 0; ) {
+    const { done, value } = await reader.read();
+    left = done ? 0 : left - value.length;
+  }
+  clearTimeout(late);
 }
 
 // A panic ends the program, which all requests and objects of this isolate share, and what they wait for never comes. Each
@@ -61,38 +110,35 @@ for (const kind of ["error", "unhandledrejection"]) {
   });
 }
 
-const ids = new Map();
-
-// One of the objects, by chance.
-function object(env) {
-  const name = `pool-${Math.floor(Math.random() * (Number(env.POOL_SHARDS) || 1))}`;
-  if (!ids.has(name)) ids.set(name, env.POOL.idFromName(name));
-  const place = env.POOL_LOCATION_HINT ? { locationHint: env.POOL_LOCATION_HINT } : undefined;
-  return env.POOL.get(ids.get(name), place);
-}
-
 // What should have answered ended before it did: a panic here or in the object, or a deploy or a failure of the platform
-// that ended the object. What it wrote may be stored.
+// that ended the object. What it wrote may be stored, unless the object had too much to do and never got the request.
 function lost(request, error, pooled) {
-  console.error("the request was not answered:", error.message);
-  const read = request.method === "GET" || request.method === "HEAD";
-  const panic = !pooled || String(error.message).includes(PANIC);
-  const [status, title, code, detail] = panic
-    ? [500, "Internal Server Error", "internal", "something went wrong here"]
-    : read
-      ? [503, "Service Unavailable", "unavailable", "the database can't be reached now"]
-      : [503, "Service Unavailable", "commit_outcome_unknown",
-         "the answer of the database was lost: it may be stored or not. Look before you repeat it"];
-  const retryable = code === "unavailable";
+  const cause = String(error?.message ?? error);
+  console.error("the request was not answered:", cause);
+  const [status, title, code, detail] = error?.overloaded
+    ? [503, "Service Unavailable", "unavailable", "too many requests are being answered now"]
+    : !pooled || cause.includes(PANIC)
+      ? [500, "Internal Server Error", "internal", "something went wrong here"]
+      : reads(request)
+        ? [503, "Service Unavailable", "unavailable", "the database can't be reached now"]
+        : [503, "Service Unavailable", "commit_outcome_unknown",
+           "the answer of the database was lost: it may be stored or not. Look before you repeat it"];
   const given = request.headers.get("x-request-id") ?? "";
   const id = /^[A-Za-z0-9-]{1,64}$/.test(given) ? given : crypto.randomUUID();
+  return { type: "about:blank", title, status, code, detail, retryable: code === "unavailable", request_id: id };
+}
+
+function problemAnswer(problem) {
   const headers = {
     "content-type": "application/problem+json",
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
-    "x-request-id": id,
-    ...(retryable && { "retry-after": "1" }),
+    "x-request-id": problem.request_id,
+    ...(problem.retryable && { "retry-after": "1" }),
   };
-  const problem = { type: "about:blank", title, status, code, detail, retryable, request_id: id };
-  return new Response(JSON.stringify(problem), { status, headers });
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
+}
+
+function reads(request) {
+  return request.method === "GET" || request.method === "HEAD";
 }

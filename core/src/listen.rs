@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
+use tokio_postgres::Notification;
 
 use crate::driver::Link;
 use crate::error::{Error, Kind, Result, Stake};
@@ -20,7 +21,7 @@ use crate::sql::{Encoded, Sql, quote_identifier};
 pub struct Listener {
     scope: Scope,
     listen: Sql<'static>,
-    connection: Option<Link>,
+    connection: Option<Subscribed>,
     pause: Duration,
 }
 
@@ -93,18 +94,18 @@ impl Listener {
     async fn next_open(&mut self) -> Event {
         loop {
             if let Some(connection) = &mut self.connection {
-                match self.scope.within(CHECK_AFTER, connection.notifications.next()).await {
+                match connection.hear(&self.scope).await {
                     Ok(Some(notification)) => {
                         return Event::Notification {
                             payload: notification.payload().to_owned(),
                             process_id: notification.process_id(),
                         };
                     }
-                    Err(_) if answers(&self.scope, connection).await => continue,
+                    Err(_) if connection.answers(&self.scope).await => continue,
                     Ok(None) | Err(_) => {}
                 }
                 if let Some(connection) = self.connection.take() {
-                    connection.watch.end(); // what is dead says no good-bye
+                    connection.link.watch.end(); // what is dead says no good-bye
                 }
             }
             match connect(&self.scope, &self.listen).await {
@@ -124,7 +125,51 @@ impl Listener {
     }
 }
 
-async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Link> {
+/// A connection that listens. Silence counts from call to call: a reader may wait for an event a second at a time.
+struct Subscribed {
+    link: Link,
+    /// When the server last said something.
+    heard: Duration,
+    /// When what it has not answered yet was asked.
+    asked: Duration,
+}
+
+impl Subscribed {
+    fn new(link: Link, scope: &Scope) -> Subscribed {
+        let now = scope.now();
+        Subscribed { link, heard: now, asked: now }
+    }
+
+    /// What comes next, `None` at the end; an error after a long silence.
+    async fn hear(&mut self, scope: &Scope) -> Result<Option<Notification>, Elapsed> {
+        let silent = scope.now().saturating_sub(self.heard);
+        let heard = scope.within(CHECK_AFTER.saturating_sub(silent), self.link.notifications.next()).await?;
+        self.heard = scope.now();
+        Ok(heard)
+    }
+
+    async fn answers(&mut self, scope: &Scope) -> bool {
+        let now = scope.now();
+        if self.link.watch.unanswered() == 0 {
+            self.asked = now;
+        }
+        let left = CHECK_DEADLINE.saturating_sub(now.saturating_sub(self.asked));
+        let answer = scope.within(left, self.link.client.execute_typed("", &[])).await;
+        self.heard = scope.now();
+        matches!(answer, Ok(Ok(_)))
+    }
+}
+
+/// The good-bye goes behind the answer to what was asked last; on a dead connection it would wait for ever.
+impl Drop for Subscribed {
+    fn drop(&mut self) {
+        if self.link.watch.unanswered() > 0 {
+            self.link.watch.end();
+        }
+    }
+}
+
+async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Subscribed> {
     let late = |elapsed| match elapsed {
         Elapsed::Deadline => Error::new(Kind::Timeout, "nothing was listened to before the deadline"),
         Elapsed::Limit => Error::unavailable("no connection was opened in time"),
@@ -141,11 +186,7 @@ async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Link> {
     listening
         .map_err(|error| Error::answer(error, Stake::Nothing, asked))
         .inspect_err(|error| scope.count(error))?;
-    Ok(link)
-}
-
-async fn answers(scope: &Scope, link: &Link) -> bool {
-    matches!(scope.within(CHECK_DEADLINE, link.client.execute_typed("", &[])).await, Ok(Ok(_)))
+    Ok(Subscribed::new(link, scope))
 }
 
 impl fmt::Debug for Listener {

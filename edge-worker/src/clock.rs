@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use wasm_bindgen_futures::spawn_local;
 
-use crate::connection::{lock, now, sleep};
+use crate::lock::lock;
+use crate::time::{now, sleep};
 
 /// Waits that nearly always end by being dropped, as a deadline's do. A timer of the runtime's own for each costs a small
 /// request a twentieth; so there is one, set for the earliest. Each object has a clock of its own: what wakes there may wake

@@ -7,6 +7,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::panic::end_all;
+
 /// Sends `tracing`'s events and the place of a panic to the Worker's console.
 ///
 /// Events of INFO and above are written, a line each. The text of a panic may quote values and is left out; without this the
@@ -19,6 +21,7 @@ pub fn log_to_console() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map_or_else(String::new, ToString::to_string);
             worker::console_error!("panic at {place}");
+            end_all();
         }));
     });
 }

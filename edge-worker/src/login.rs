@@ -51,7 +51,7 @@ use wire::{Authentication, Message, junk};
 /// How a login begins, and with it when the first statement may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opening {
-    /// As tokio-postgres does it: statements go when the server is ready for them.
+    /// Statements go when the server is ready for them. SCRAM's messages are still ours, whose key is derived once.
     Ordinary,
     /// With SCRAM's last message: a round trip less. A server that asks for anything else gets the ordinary login.
     Early,
@@ -187,7 +187,7 @@ where
     Ok(())
 }
 
-/// Everything up to SCRAM's last message, which the stream then has still to write.
+/// Everything up to SCRAM's last message, which the stream then has still to write; in the ordinary login, up to its answer.
 async fn open<S>(mut stream: S, config: &Config, opening: Opening) -> io::Result<LoginStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -195,7 +195,7 @@ where
     let user = config.get_user().unwrap_or_default();
     let mut message = wire::startup(config, user)?;
     let credentials = config.get_password().map(|password| Credentials { user, password });
-    let (Some(credentials), Opening::Early | Opening::AtOnce) = (credentials, opening) else {
+    let Some(credentials) = credentials else {
         send(&mut stream, &message).await?;
         return Ok(LoginStream::ordinary(stream, BytesMut::new()));
     };
@@ -212,7 +212,7 @@ where
     let offers_scram = answer.authentication().is_some_and(Authentication::offers_scram);
     match (answer.tag(), opening) {
         _ if offers_scram => {}
-        (b'E', _) | (_, Opening::Early) => return Ok(ordinary(stream, &answer, &heard)),
+        (b'E', _) | (_, Opening::Ordinary | Opening::Early) => return Ok(ordinary(stream, &answer, &heard)),
         _ => return Err(junk("the server does not ask for SCRAM, as require_auth=scram-sha-256 demands")),
     }
     if !first.is_empty() {
@@ -226,6 +226,18 @@ where
     };
     let mut message = BytesMut::new();
     frontend::sasl_response(last.as_bytes(), &mut message)?;
+    if opening == Opening::Ordinary {
+        send(&mut stream, &message).await?;
+        let answer = read(&mut stream, &mut heard).await?;
+        return match answer.authentication() {
+            Some(Authentication::SaslFinal(signature)) => {
+                expected.verify(signature)?;
+                Ok(LoginStream::ordinary(stream, heard))
+            }
+            None if answer.tag() == b'E' => Ok(ordinary(stream, &answer, &heard)),
+            _ => Err(junk("the server must sign its SCRAM answer first")),
+        };
+    }
     Ok(LoginStream::early(stream, heard, message, expected))
 }
 

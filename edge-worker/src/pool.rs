@@ -5,8 +5,8 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult, Timeouts};
@@ -16,53 +16,65 @@ use pgspan::{Error, Result};
 use tokio_postgres::Client;
 use worker::send::SendFuture;
 
-use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::connection::{Connection, Dialler, now};
+use crate::connection::{CHECK_AFTER, Connection};
+use crate::dialler::Dialler;
+use crate::lock::lock;
+use crate::time::now;
 
 /// Requests that may wait for a connection; further ones are refused at once. 64, as on the native host.
 const WAITERS_MOST: usize = 64;
-/// As on the native host: a fail-over or a changed DNS entry is followed within that.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Keeps a few exclusive connections, and opens those that statements share.
 #[derive(Clone)]
 pub(crate) struct PoolDriver {
     pool: Pool<Opener>,
-    opener: Arc<Shared>,
+    dialler: Arc<Dialler>,
+    trust: Arc<Trust>,
     waiting: Arc<AtomicUsize>,
     clock: Clock,
 }
 
-struct Shared {
-    dialler: Dialler,
-    backoff: Backoff,
+/// deadpool's side.
+struct Opener {
+    dialler: Arc<Dialler>,
+    trust: Arc<Trust>,
 }
 
-/// deadpool's side.
-struct Opener(Arc<Shared>);
+/// Which of the connections that are not in use are checked before they are given out, and which are not even that.
+#[derive(Debug, Default)]
+struct Trust(Mutex<Moments>);
+
+#[derive(Debug, Default)]
+struct Moments {
+    /// Something was not answered then: what was last used before is checked.
+    doubted: Duration,
+    /// What was last used before is as dead as the one that did not answer a check.
+    lost: Duration,
+}
 
 impl PoolDriver {
     /// `size` exclusive connections at most.
     pub(crate) fn new(dialler: Dialler, size: usize) -> Result<PoolDriver> {
-        let opener = Arc::new(Shared { dialler, backoff: Backoff::default() });
-        let pool = Pool::builder(Opener(opener.clone())).max_size(size).build();
+        let dialler = Arc::new(dialler);
+        let trust = Arc::new(Trust::default());
+        let opener = Opener { dialler: dialler.clone(), trust: trust.clone() };
+        let pool = Pool::builder(opener).max_size(size).build();
         let pool = pool.map_err(|error| {
             Error::new(pgspan::Kind::Config, "the pool can't be built").with_source(error)
         })?;
-        Ok(PoolDriver { pool, opener, waiting: Arc::default(), clock: Clock::default() })
+        Ok(PoolDriver { pool, dialler, trust, waiting: Arc::default(), clock: Clock::default() })
     }
 
     /// Closes the connections no one uses now.
     pub(crate) fn close_idle(&self) {
         self.pool.retain(|_, _| false);
-        self.opener.dialler.sockets().tidy();
     }
 
     /// For the log: exclusive connections, idle ones, sockets, and requests that wait.
     pub(crate) fn statistics(&self) -> [usize; 4] {
         let status = self.pool.status();
-        let sockets = self.opener.dialler.sockets().open();
+        let sockets = self.dialler.sockets().connections();
         [status.size, status.available, sockets, self.waiting.load(Ordering::Relaxed)]
     }
 
@@ -78,20 +90,11 @@ impl PoolDriver {
         match taken {
             Ok(mut object) => {
                 object.set_clean(false);
-                Ok(Pooled(Some(object)))
+                Ok(Pooled { object: Some(object), trust: self.trust.clone() })
             }
             Err(PoolError::Backend(error)) => Err(error),
             Err(_) => Err(Error::unavailable("the pool gave no connection")),
         }
-    }
-}
-
-impl Shared {
-    async fn open<T>(&self, open: impl Future<Output = Result<T>>) -> Result<T> {
-        self.backoff.turn().await;
-        let opened = open.await;
-        self.backoff.enter(&opened);
-        opened
     }
 }
 
@@ -100,14 +103,46 @@ impl Manager for Opener {
     type Error = Error;
 
     fn create(&self) -> impl Future<Output = Result<Connection>> + Send {
-        SendFuture::new(async { Ok(self.0.open(self.0.dialler.open_settled()).await?.0) })
+        SendFuture::new(async { Ok(self.dialler.open_settled().await?.0) })
     }
 
-    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Error> {
-        match connection.is_closed() || connection.age().0 > LIFETIME {
-            true => Err(RecycleError::message("lost or too old")),
-            false => Ok(()),
+    fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> impl Future<Output = RecycleResult<Error>> + Send {
+        SendFuture::new(async {
+            match connection.is_good() && self.trust.check(connection).await {
+                true => Ok(()),
+                false => Err(RecycleError::message("lost, or too old")),
+            }
+        })
+    }
+}
+
+impl Trust {
+    /// Whether a connection that was not in use can be given out.
+    async fn check(&self, connection: &mut Connection) -> bool {
+        let (long_ago, used) = (now().saturating_sub(CHECK_AFTER), connection.used());
+        let (is_doubted, is_lost) = {
+            let moments = lock(&self.0);
+            (used <= long_ago || used <= moments.doubted, used <= moments.lost)
+        };
+        if !is_doubted {
+            return true;
         }
+        if !is_lost && connection.answers().await {
+            return true;
+        }
+        connection.give_up();
+        let mut moments = lock(&self.0);
+        moments.lost = moments.lost.max(used).max(long_ago);
+        false
+    }
+
+    /// Something was not answered in time: who knows what else won't be.
+    fn doubt(&self) {
+        lock(&self.0).doubted = now();
     }
 }
 
@@ -116,7 +151,7 @@ impl Driver for PoolDriver {
 
     fn acquire(&self) -> impl Future<Output = Result<Pooled>> + Send {
         SendFuture::new(async {
-            let limit = self.opener.dialler.settings().acquire_timeout;
+            let limit = self.dialler.settings().acquire_timeout;
             match select(Box::pin(self.take()), self.clock.sleep(limit)).await {
                 Either::Left((taken, _)) => taken,
                 Either::Right(_) => {
@@ -127,13 +162,16 @@ impl Driver for PoolDriver {
     }
 
     fn recycle(&self, mut connection: Pooled) {
-        if let Some(mut object) = connection.0.take() {
+        if let Some(mut object) = connection.object.take() {
             object.set_clean(true);
+            if self.dialler.sockets().are_wanted() {
+                drop(Object::take(object)); // its socket is another's
+            }
         }
     }
 
     fn prepared<'c>(&self, connection: &'c Pooled) -> Option<&'c Prepared> {
-        connection.0.as_ref().map(|object| object.prepared())
+        connection.object.as_ref().map(|object| object.prepared())
     }
 
     fn watch<'c>(&self, connection: &'c Pooled) -> &'c Watch {
@@ -141,7 +179,13 @@ impl Driver for PoolDriver {
     }
 
     fn dial(&self) -> impl Future<Output = Result<Link>> + Send {
-        SendFuture::new(self.opener.open(self.opener.dialler.dial()))
+        SendFuture::new(async {
+            if self.dialler.sockets().are_all_taken() {
+                let mut one = false;
+                self.pool.retain(|_, _| std::mem::replace(&mut one, true)); // the first is closed
+            }
+            self.dialler.dial().await
+        })
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -154,12 +198,15 @@ impl Driver for PoolDriver {
 }
 
 /// An exclusive connection of the pool. Dropping it ends it and frees its slot at once.
-pub(crate) struct Pooled(Option<Object<Opener>>);
+pub(crate) struct Pooled {
+    object: Option<Object<Opener>>,
+    trust: Arc<Trust>,
+}
 
 impl Pooled {
     #[allow(clippy::expect_used, reason = "emptied by `recycle`, which consumes it, and by `drop` alone")]
     fn connection(&self) -> &Connection {
-        self.0.as_ref().expect("a pooled connection is there until it is given back")
+        self.object.as_ref().expect("a pooled connection is there until it is given back")
     }
 }
 
@@ -173,9 +220,11 @@ impl Deref for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
+        let Some(object) = self.object.take() else { return };
+        if object.watch().unanswered() > 0 {
+            self.trust.doubt();
         }
+        drop(Object::take(object));
     }
 }
 

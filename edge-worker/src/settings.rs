@@ -1,16 +1,13 @@
 //! Settings from the Worker's bindings: variables, secrets and Hyperdrive.
 
+use std::cell::RefCell;
+
 use pgspan::{ConnectionUrl, Error, Kind, Pooler, Settings, Tls};
-use tokio_postgres::config::{ChannelBinding, Host};
+use tokio_postgres::config::{ChannelBinding, Host, SslNegotiation};
 use worker::Env;
 
 use crate::login::Opening;
-
-/// Reads a variable or a secret by name. One that is empty counts as not set.
-pub fn lookup(env: &Env) -> impl Fn(&str) -> Option<String> {
-    let env = env.clone();
-    move |name| env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
-}
+use crate::variables::Variables;
 
 /// How the Worker reaches PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +21,12 @@ enum Connect {
 }
 
 /// Where the database is, and how it behaves. What the runtime can't do is refused here.
-pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<Error>> {
-    let lookup = lookup(env);
+pub(crate) fn read(
+    env: &Env,
+    variables: Variables<'_>,
+) -> Result<(ConnectionUrl, Settings, Opening), Vec<Error>> {
+    let strange = RefCell::default();
+    let lookup = strict(variables, &strange);
     let mut faults = Vec::new();
     let connect = match lookup("PGSPAN_CONNECT").as_deref() {
         Some("pool") if env.durable_object("POOL").is_err() => {
@@ -43,7 +44,7 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
     };
     let url = match connect {
         Connect::Hyperdrive => hyperdrive(env),
-        Connect::Pool | Connect::Socket => direct(&lookup),
+        Connect::Pool | Connect::Socket => direct(variables, &lookup),
     };
     let url = url.and_then(|url| {
         let opening = match connect {
@@ -53,6 +54,7 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
         Ok((url, opening))
     });
     let settings = Settings::read(&lookup);
+    faults.extend(strange.take());
     match (url, settings, faults.is_empty()) {
         (Ok((url, opening)), Ok(mut settings), true) => {
             if connect == Connect::Hyperdrive {
@@ -71,8 +73,19 @@ pub(crate) fn read(env: &Env) -> Result<(ConnectionUrl, Settings, Opening), Vec<
     }
 }
 
-fn direct(lookup: &impl Fn(&str) -> Option<String>) -> Result<ConnectionUrl, Error> {
-    let Some(url) = lookup("DATABASE_URL") else {
+/// Reads variables, and says of those that are strange.
+pub(crate) fn strict(
+    variables: Variables<'_>,
+    faults: &RefCell<Vec<Error>>,
+) -> impl Fn(&str) -> Option<String> {
+    move |name| variables(name).map_err(|fault| faults.borrow_mut().push(fault)).ok().flatten()
+}
+
+fn direct(
+    variables: Variables<'_>,
+    lookup: &impl Fn(&str) -> Option<String>,
+) -> Result<ConnectionUrl, Error> {
+    let Some(url) = variables("DATABASE_URL")? else {
         return Err(fault("DATABASE_URL: is missing; set it with `npx wrangler secret put DATABASE_URL`"));
     };
     let url = match (url.parse::<ConnectionUrl>(), lookup("DATABASE_PRIVATE_LINK").as_deref()) {
@@ -106,34 +119,100 @@ fn hyperdrive(env: &Env) -> Result<ConnectionUrl, Error> {
     }
 }
 
+/// What the runtime can't keep, and what to write instead.
 fn impossible(url: &ConnectionUrl) -> Option<&'static str> {
-    match url.postgres().get_hosts() {
+    let postgres = url.postgres();
+    match postgres.get_hosts() {
         [Host::Tcp(name)] if !name.starts_with('/') => {}
-        [_] => return Some("DATABASE_URL: a Worker can't reach a unix socket"),
-        _ => return Some("DATABASE_URL: a Worker connects to one host"),
-    }
-    if url.passfile().is_some() {
-        return Some("DATABASE_URL: a Worker has no files, so passfile can't be used");
-    }
-    if url.client_certificate().is_some() {
-        return Some(
-            "DATABASE_URL: the runtime presents no client certificate, so sslcert and sslkey can't be used",
-        );
-    }
-    match (url.tls(), url.root_cert(), url.channel_binding()) {
-        (Tls::VerifyCa, _, _) => {
-            Some("DATABASE_URL: the runtime verifies names too: use sslmode=verify-full")
+        [_] => {
+            return Some("DATABASE_URL: a Worker can't reach a unix socket: write a host's name or address");
         }
-        (_, Some(_), _) => Some(
-            "DATABASE_URL: the runtime trusts the public authorities alone, so sslrootcert can't be used",
-        ),
-        (_, _, ChannelBinding::Require) => Some(
-            "DATABASE_URL: the runtime does not tell its TLS channel, so channel_binding=require can't be used",
-        ),
-        _ => None,
+        _ => return Some("DATABASE_URL: a Worker connects to one host: write one"),
     }
+    let refused = [
+        (
+            !postgres.get_hostaddrs().is_empty(),
+            "DATABASE_URL: the runtime looks names up itself, so hostaddr can't be kept: leave it out, or write the address as the \
+             host",
+        ),
+        (
+            postgres.get_ssl_negotiation() == SslNegotiation::Direct,
+            "DATABASE_URL: the runtime can't begin with TLS as PostgreSQL wants it, so sslnegotiation=direct can't be kept: leave it \
+             out",
+        ),
+        (
+            postgres.get_tcp_user_timeout().is_some(),
+            "DATABASE_URL: a Worker's sockets have no tcp_user_timeout: leave it out; STATEMENT_TIMEOUT_MS bounds the wait",
+        ),
+        (
+            url.passfile().is_some(),
+            "DATABASE_URL: a Worker has no files, so passfile can't be kept: write the password into the URL",
+        ),
+        (
+            url.client_certificate().is_some(),
+            "DATABASE_URL: the runtime presents no client certificate, so sslcert and sslkey can't be kept: log in with a password",
+        ),
+        (
+            url.tls() == Tls::VerifyCa,
+            "DATABASE_URL: the runtime verifies names too, so sslmode=verify-ca can't be kept: write sslmode=verify-full",
+        ),
+        (
+            url.root_cert().is_some(),
+            "DATABASE_URL: the runtime trusts the public authorities alone, so sslrootcert can't be kept: leave it out",
+        ),
+        (
+            url.channel_binding() == ChannelBinding::Require,
+            "DATABASE_URL: the runtime does not tell its TLS channel, so channel_binding=require can't be kept: leave it out, \
+             sslmode=verify-full verifies the server",
+        ),
+    ];
+    refused.into_iter().find_map(|(is_asked_for, why)| is_asked_for.then_some(why))
 }
 
 fn fault(text: &str) -> Error {
     Error::new(Kind::Config, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each option of libpq that ConnectionUrl keeps is kept here too, or refused by its name with what to do. Looked for besides
+    /// those that were dropped in silence (hostaddr, sslnegotiation, tcp_user_timeout, target_session_attrs, connect_timeout): every
+    /// other that a native host keeps. Those for keepalives have no effect in a Worker, as the book says.
+    #[test]
+    fn an_option_is_kept_or_refused_by_its_name_with_what_to_write() {
+        let refusal = |query: &str| {
+            let url = format!("postgres://u:p@db.example.com/d?{query}");
+            impossible(&url.parse().unwrap()).map(str::to_owned)
+        };
+        for (query, name, instead) in [
+            ("hostaddr=203.0.113.5", "hostaddr", "write the address as the host"),
+            ("sslnegotiation=direct", "sslnegotiation=direct", "leave it out"),
+            ("tcp_user_timeout=1000", "tcp_user_timeout", "STATEMENT_TIMEOUT_MS"),
+            ("passfile=pgpass", "passfile", "into the URL"),
+            ("sslcert=c.pem&sslkey=k.pem", "sslcert", "password"),
+            ("sslmode=verify-ca", "verify-ca", "sslmode=verify-full"),
+            ("sslrootcert=ca.pem", "sslrootcert", "leave it out"),
+            ("sslmode=require&channel_binding=require", "channel_binding=require", "leave it out"),
+        ] {
+            let text = refusal(query).unwrap_or_else(|| panic!("{query} is dropped"));
+            assert!(text.contains(name) && text.contains(instead), "{query}: {text}");
+        }
+        for kept in [
+            "target_session_attrs=read-write",
+            "target_session_attrs=any",
+            "connect_timeout=2",
+            "sslnegotiation=postgres",
+            "channel_binding=prefer",
+            "require_auth=scram-sha-256",
+            "load_balance_hosts=random",
+            "options=-c%20search_path%3Dshop",
+        ] {
+            assert_eq!(refusal(kept), None, "{kept}");
+        }
+        for hosts in ["a.example.com,b.example.com", "%2Frun%2Fpostgresql"] {
+            assert!(impossible(&format!("postgres://u:p@{hosts}/d").parse().unwrap()).is_some(), "{hosts}");
+        }
+    }
 }

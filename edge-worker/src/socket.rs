@@ -15,6 +15,8 @@ use worker::send::SendWrapper;
 use worker::web_sys::{ReadableStreamDefaultReader, WritableStreamDefaultWriter};
 use worker::worker_sys;
 
+use crate::sockets::Permit;
+
 /// A socket that is closed when it is dropped; the runtime's own stays open until the process ends.
 ///
 /// What is written is collected, and sent as one piece with the next flush, or when it is much.
@@ -35,8 +37,8 @@ struct Open {
     writing: Option<JsFuture>,
     /// TLS was begun, and nothing was read since: what fails now is TLS.
     is_shaking_hands: bool,
-    /// Another stream has the socket.
-    handed_on: bool,
+    /// Empty once another stream has the socket.
+    permit: Option<Permit>,
 }
 
 /// Until a flush no more than this is collected.
@@ -44,16 +46,18 @@ const UNSENT_MOST: usize = 64 * 1024;
 
 impl Stream {
     /// Starts connecting; the first read or write waits for it.
-    pub(crate) fn connect(host: &str, port: u16, tls: bool) -> io::Result<Stream> {
-        let address = object(&[("hostname", host.trim_matches(['[', ']']).into()), ("port", port.into())])?;
+    pub(crate) fn connect(host: &str, port: u16, tls: bool, permit: Permit) -> io::Result<Stream> {
+        // the runtime puts a colon and the port behind it
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let address = object(&[("hostname", host.into()), ("port", port.into())])?;
         let transport = if tls { "starttls" } else { "off" };
         let options = object(&[("secureTransport", transport.into()), ("allowHalfOpen", false.into())])?;
         let socket = worker_sys::connect(address.into(), options.into())
             .map_err(|cause| failed("the runtime refused to connect", &cause))?;
-        Stream::over(socket, false)
+        Stream::over(socket, false, permit)
     }
 
-    fn over(socket: worker_sys::Socket, is_shaking_hands: bool) -> io::Result<Stream> {
+    fn over(socket: worker_sys::Socket, is_shaking_hands: bool, permit: Permit) -> io::Result<Stream> {
         let unusable = |cause| failed("the runtime's socket can't be used", &cause);
         let readable = socket.readable().map_err(unusable)?;
         let writable = socket.writable().map_err(unusable)?;
@@ -67,7 +71,7 @@ impl Stream {
             unsent: Vec::new(),
             writing: None,
             is_shaking_hands,
-            handed_on: false,
+            permit: Some(permit),
         })))
     }
 
@@ -84,8 +88,10 @@ impl Stream {
         open.reader.release_lock();
         open.writer.release_lock();
         let socket = open.socket.start_tls().map_err(|cause| failed("TLS was refused", &cause))?;
-        open.handed_on = true;
-        Stream::over(socket, true)
+        match open.permit.take() {
+            Some(permit) => Stream::over(socket, true, permit),
+            None => Err(io::Error::other("TLS was begun twice")),
+        }
     }
 }
 
@@ -134,15 +140,26 @@ impl Open {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.0.handed_on {
-            return;
+        let open = &mut *self.0;
+        let Some(permit) = open.permit.take() else { return };
+        if open.writing.is_some() {
+            // what the other end does not take would keep the socket open for ever
+            quietly(open.writer.abort());
         }
-        if let Ok(closed) = self.0.socket.close() {
+        if let Ok(closed) = open.socket.close() {
             spawn_local(async move {
                 let _ = JsFuture::from(closed).await; // else its failure would be reported as no one's
+                drop(permit); // a socket that still connects is closed when the runtime gave that up
             });
         }
     }
+}
+
+/// Lets a promise go: else its failure would be reported as no one's.
+fn quietly(promise: worker::js_sys::Promise) {
+    spawn_local(async move {
+        let _ = JsFuture::from(promise).await;
+    });
 }
 
 impl AsyncRead for Stream {
@@ -235,11 +252,4 @@ impl TlsStream for Stream {
     fn channel_binding(&self) -> ChannelBinding {
         ChannelBinding::none()
     }
-}
-
-/// Runs a future beside the request, at most as long as `end` lets it.
-pub(crate) fn spawn_until(task: impl Future<Output = ()> + 'static, end: impl Future<Output = ()> + 'static) {
-    spawn_local(async move {
-        futures_util::future::select(std::pin::pin!(task), std::pin::pin!(end)).await;
-    });
 }

@@ -44,21 +44,38 @@ pub async fn wait_until_ok(
     paths: &[&str],
     deadline: Duration,
 ) -> Result<()> {
+    wait_until(200, process, port, paths, deadline).await
+}
+
+/// The same for another status.
+///
+/// # Errors
+/// As [`wait_until_ok`].
+///
+/// # Cancel safety
+/// As [`wait_until_ok`].
+pub async fn wait_until(
+    status: u16,
+    process: &mut Process,
+    port: u16,
+    paths: &[&str],
+    deadline: Duration,
+) -> Result<()> {
     let end = Instant::now() + deadline;
     for path in paths {
         loop {
             if let Some(ended) = process.ended()? {
                 bail!("{} ended by itself ({ended}):\n{}", process.name(), process.last_lines());
             }
-            let last = match status(port, path).await {
-                Ok(200) => break,
+            let last = match self::status(port, path).await {
+                Ok(code) if code == status => break,
                 Ok(code) => format!("its last answer was {code}"),
                 Err(error) => format!("{error:#}"),
             };
             if Instant::now() >= end {
                 let (name, seconds) = (process.name(), deadline.as_secs());
                 bail!(
-                    "{name} did not answer GET {path} with 200 within {seconds} s ({last}):\n{}",
+                    "{name} did not answer GET {path} with {status} within {seconds} s ({last}):\n{}",
                     process.last_lines()
                 );
             }

@@ -28,7 +28,7 @@ mod random;
 
 use std::io::Write as _;
 
-pub use edge::Edge;
+pub use edge::{Edge, Launch, Main};
 pub use example::{Example, example};
 pub use meddler::{Meddler, Meddling};
 pub use native::Native;

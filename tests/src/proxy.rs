@@ -4,6 +4,7 @@ mod carry;
 mod frames;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ struct State {
     listening: watch::Sender<bool>,
     ending: watch::Sender<(u64, Ending)>,
     connections: Mutex<Vec<Arc<Connection>>>,
+    most_open: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -62,6 +64,8 @@ struct Faults {
     deaf: bool,
     up_is_lost: bool,
     down_is_lost: bool,
+    /// So many connections, the first that were opened, lose everything.
+    forgotten: usize,
     latency: Option<Duration>,
     slice: Option<usize>,
     bytes_per_second: Option<u64>,
@@ -99,6 +103,7 @@ impl Proxy {
             listening: watch::Sender::new(true),
             ending: watch::Sender::new((0, Ending::Closed)),
             connections: Mutex::default(),
+            most_open: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn(accept(listener, address, state.clone())).abort_handle();
         Ok(Self { address, state, accepting })
@@ -152,6 +157,13 @@ impl Proxy {
         }
     }
 
+    /// Everything is lost on the connections that were opened so far, without a word, while new ones pass: what a firewall does that
+    /// was restarted.
+    pub fn forget(&self) {
+        let so_far = self.state.connections().len();
+        self.state.faults().forgotten = so_far;
+    }
+
     /// Ends all open connections, in order.
     pub fn close(&self) {
         self.end(Ending::Closed);
@@ -203,6 +215,16 @@ impl Proxy {
     /// be relied on give the answers a [`delay`](Self::delay).
     pub fn round_trips(&self) -> u64 {
         self.traffic().iter().map(|connection| connection.round_trips).sum()
+    }
+
+    /// How many connections clients have open now, whatever became of the other side.
+    pub fn open_now(&self) -> usize {
+        self.state.connections().iter().filter(|connection| connection.is_open()).count()
+    }
+
+    /// The most that were open at a time so far.
+    pub fn most_open(&self) -> usize {
+        self.state.most_open.load(Ordering::SeqCst)
     }
 
     /// What went through each connection so far, in the order they were opened.

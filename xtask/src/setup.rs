@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ::tests::root;
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::root;
 
 use crate::child::without_ours;
 use crate::progress::Progress;
@@ -149,4 +149,18 @@ fn cargo_home() -> Result<PathBuf> {
 fn said(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_are_of_the_versions_that_the_lock_file_has_of_their_crates() {
+        let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+        for (tool, name) in [(WORKER_BUILD, "worker"), (WASM_BINDGEN, "wasm-bindgen")] {
+            let locked = format!("name = \"{name}\"\nversion = \"{}\"\n", tool.version());
+            assert!(lock.contains(&locked), "{name} {}", tool.version());
+        }
+    }
 }

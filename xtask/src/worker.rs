@@ -73,6 +73,8 @@ impl Worker {
         let mut compile = cargo();
         compile.args(["build", "--lib", "--release", "--target", "wasm32-unknown-unknown"]);
         compile.current_dir(root().join(self.folder)).env("WASM_BINDGEN_USE_JS_SYS", "1");
+        // whole, since a relative one is another in each folder
+        compile.env("CARGO_TARGET_DIR", target_dir());
         progress.run(&format!("compiling {}", self.name), &mut compile).await?;
 
         // The rest (bindings, wasm-opt, bundle) takes seconds whether or not the program changed, so we look first.
@@ -85,7 +87,7 @@ impl Worker {
             return Ok(());
         }
         let mut bundle = Command::new(worker_build);
-        without_ours(&mut bundle);
+        without_ours(&mut bundle).env("CARGO_TARGET_DIR", target_dir());
         bundle.current_dir(root()).args(["--release", self.folder, "--out-dir"]).arg(&build);
         if !self.is_deployed {
             bundle.arg("--no-opt");

@@ -101,6 +101,7 @@ impl Shared {
                 // the caller's own deadline says nothing about the connection
                 if elapsed == Elapsed::Limit {
                     connection.avoid();
+                    self.forget(&connection); // it ends with the last of its callers, if no statement comes after
                 }
                 Err(Error::deadline(stake))
             }
@@ -110,6 +111,10 @@ impl Shared {
     /// Ends a connection and forgets it.
     fn end(&self, connection: &Arc<Connection>) {
         connection.watch.end();
+        self.forget(connection);
+    }
+
+    fn forget(&self, connection: &Arc<Connection>) {
         self.lock().connections.retain(|known| !Arc::ptr_eq(known, connection));
     }
 
@@ -192,7 +197,7 @@ impl Shared {
     }
 
     pub(super) fn close_idle(&self) {
-        self.lock().connections.retain(|connection| connection.is_busy());
+        self.lock().connections.retain(|connection| connection.is_awaited());
     }
 
     fn choose(&self, scope: &Scope) -> Choice {

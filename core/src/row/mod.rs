@@ -1,6 +1,8 @@
 //! Rows by name: structs, tuples and single values.
 
 mod opaque;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod time;
 
 use std::any::type_name;
 use std::error::Error as StdError;
@@ -112,6 +114,8 @@ impl Row {
         if !T::accepts(ty) {
             return Err(Error::row(format!("column {name:?} is {ty}, not {}", type_name::<T>())));
         }
+        #[cfg(target_arch = "wasm32")]
+        time::check(&self.0, position, type_name::<T>())?;
         self.0.try_get(position).map_err(|error| unfit::<T>(name, ty, error.into_source().as_deref()))
     }
 

@@ -7,13 +7,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use pgspan::{Error, Result};
+use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::{Config, NoTls};
-
-use super::wire::cancel_request;
 
 /// What became of one connection's login, to be kept beside its client.
 #[derive(Clone, Default)]
@@ -22,8 +21,11 @@ pub(crate) struct Login(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     answer: Answer,
-    /// The body of BackendKeyData.
-    key: Option<Bytes>,
+    /// The server's process, and the secret that lets us cancel what it runs.
+    key: Option<(i32, i32)>,
+    /// What it said at the login of `in_hot_standby` and `default_transaction_read_only` (PostgreSQL 14 and newer).
+    is_standby: Option<bool>,
+    is_read_only: Option<bool>,
     waiting: Vec<Waker>,
 }
 
@@ -76,12 +78,37 @@ impl Login {
 
     /// What asks the server, over another connection and written there with [`cancel`](super::cancel), to end what runs
     /// on this one. `None` until the login was answered, and from servers that give no key.
-    pub(crate) fn cancel_request(&self) -> Option<Vec<u8>> {
-        self.state().key.as_deref().map(cancel_request)
+    pub(crate) fn cancel_request(&self) -> Option<BytesMut> {
+        let (process, secret) = self.state().key?;
+        let mut request = BytesMut::new();
+        frontend::cancel_request(process, secret, &mut request);
+        Some(request)
     }
 
-    pub(super) fn keep_key(&self, key: &[u8]) {
-        self.state().key = Some(Bytes::copy_from_slice(key));
+    /// Keeps the body of BackendKeyData. Version 3.0 of the protocol, which is spoken here, knows no longer secret.
+    pub(super) fn keep_key(&self, mut key: &[u8]) {
+        self.state().key = match key.len() {
+            8 => Some((key.get_i32(), key.get_i32())),
+            _ => None,
+        };
+    }
+
+    /// Whether the server takes writes, once it has let us in; `None` where it did not say so: before version 14, and behind most
+    /// poolers.
+    pub(crate) fn takes_writes(&self) -> Option<bool> {
+        let state = self.state();
+        Some(!state.is_standby? && !state.is_read_only?)
+    }
+
+    /// Keeps what matters here of the body of a ParameterStatus.
+    pub(super) fn keep_parameter(&self, parameter: &[u8]) {
+        let mut parts = parameter.split(|byte| *byte == 0);
+        let (name, is_on) = (parts.next().unwrap_or_default(), parts.next() == Some(b"on"));
+        match name {
+            b"in_hot_standby" => self.state().is_standby = Some(is_on),
+            b"default_transaction_read_only" => self.state().is_read_only = Some(is_on),
+            _ => {}
+        }
     }
 
     pub(super) fn accept(&self) {

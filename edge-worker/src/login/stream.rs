@@ -90,8 +90,10 @@ impl<S> LoginStream<S> {
         let authentication = message.authentication();
         self.phase = match (std::mem::replace(&mut self.phase, Phase::Ended), message.tag()) {
             (Phase::Ordinary, tag) => {
-                if tag == b'K' {
-                    self.login.keep_key(message.body());
+                match tag {
+                    b'K' => self.login.keep_key(message.body()),
+                    b'S' => self.login.keep_parameter(message.body()),
+                    _ => {}
                 }
                 self.told = message.bytes().clone();
                 if tag == b'Z' { self.ready() } else { Phase::Ordinary }
@@ -108,7 +110,10 @@ impl<S> LoginStream<S> {
                 _ => return Err(junk("the server must sign its SCRAM answer first")),
             },
             (Phase::Welcome, _) if authentication == Some(Authentication::Ok) => Phase::Details,
-            (Phase::Details, b'S' | b'N') => {
+            (Phase::Details, tag @ (b'S' | b'N')) => {
+                if tag == b'S' {
+                    self.login.keep_parameter(message.body());
+                }
                 self.told = message.bytes().clone();
                 Phase::Details
             }

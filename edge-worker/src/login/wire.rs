@@ -1,9 +1,13 @@
 //! The few messages of a login, byte by byte (PostgreSQL documentation, 54.7).
+//!
+//! postgres-protocol writes ours. Those of the server are read by hand: its `Message` takes the bytes away, and tokio-postgres must
+//! be told the very bytes that came.
 
 use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256;
+use postgres_protocol::message::backend::Header;
 use postgres_protocol::message::frontend;
 use tokio_postgres::Config;
 
@@ -27,12 +31,14 @@ pub(super) enum Authentication<'m> {
 impl Message {
     /// Takes the next message out of what was read, if all of it is there.
     pub(super) fn next(read: &mut BytesMut) -> io::Result<Option<Message>> {
-        let Some(mut header) = read.get(1..5) else { return Ok(None) };
-        let length = usize::try_from(header.get_u32()).unwrap_or(usize::MAX);
-        match length {
-            4..LONGEST if length < read.len() => Ok(Some(Message(read.split_to(length + 1).freeze()))),
-            4..LONGEST => Ok(None),
-            _ => Err(junk("a message of a length that no login has")),
+        let too_long = || junk("a message of a length that no login has");
+        let Some(header) = Header::parse(read).map_err(|_| too_long())? else { return Ok(None) };
+        match usize::try_from(header.len()) {
+            Ok(length @ ..LONGEST) if length < read.len() => {
+                Ok(Some(Message(read.split_to(length + 1).freeze())))
+            }
+            Ok(..LONGEST) => Ok(None),
+            _ => Err(too_long()),
         }
     }
 
@@ -92,13 +98,6 @@ pub(super) fn startup(config: &Config, user: &str) -> io::Result<BytesMut> {
     let mut message = BytesMut::new();
     frontend::startup_message(given, &mut message)?;
     Ok(message)
-}
-
-/// Asks the server to end what runs on another connection; `key` is the body of that one's BackendKeyData.
-pub(super) fn cancel_request(key: &[u8]) -> Vec<u8> {
-    const CODE: u32 = 80_877_102;
-    let length = u32::try_from(key.len() + 8).unwrap_or_default(); // a key has at most 260 bytes
-    [&length.to_be_bytes(), &CODE.to_be_bytes(), key].concat()
 }
 
 /// The server said what it should not have.

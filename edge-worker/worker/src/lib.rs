@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use axum::Router;
-use pgspan::{Database, Error};
+use pgspan::{Database, Error, Kind};
 use pgspan_app::{Options, Writes};
-use pgspan_edge::{Connections, PoolObject, log_to_console, lookup, respond};
+use pgspan_edge::{Connections, PoolObject, log_to_console, respond, variable};
 use worker::{
     Context, DurableObject, Env, Request, Response, Result, State, durable_object, event, wasm_bindgen,
 };
@@ -13,10 +13,10 @@ use worker::{
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, ctx: Context) -> Result<Response> {
     log_to_console();
-    match (Connections::from_env(&env), options(&env)) {
+    match (Connections::from_env(&env, &ctx), options(&env)) {
         (Ok(connections), Ok(options)) => {
             let router = router(connections.database(), options);
-            connections.answer(router, request, &ctx).await
+            connections.answer(router, request).await
         }
         (connections, options) => respond(misconfigured(connections.err(), options.err()), request).await,
     }
@@ -44,9 +44,9 @@ fn router(database: Database, options: Options) -> Router {
 pub struct Pool(PoolObject);
 
 impl DurableObject for Pool {
-    fn new(_: State, env: Env) -> Pool {
+    fn new(state: State, env: Env) -> Pool {
         log_to_console();
-        Pool(PoolObject::new(&env, |database| application(&env, database)))
+        Pool(PoolObject::new(&state, &env, |database| application(&env, database)))
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
@@ -68,8 +68,11 @@ fn misconfigured(settings: Option<Vec<Error>>, options: Option<Error>) -> Router
 }
 
 fn options(env: &Env) -> std::result::Result<Options, Error> {
-    let lookup = lookup(env);
-    let anonymous = lookup("ALLOW_ANONYMOUS_WRITES").is_some_and(|value| value == "true");
-    let writes = Writes::from_settings(lookup("API_TOKEN").as_deref(), anonymous)?;
+    let anonymous = match variable(env, "ALLOW_ANONYMOUS_WRITES")?.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Error::new(Kind::Config, "ALLOW_ANONYMOUS_WRITES: must be true or false")),
+    };
+    let writes = Writes::from_settings(variable(env, "API_TOKEN")?.as_deref(), anonymous)?;
     Ok(Options { writes, ..Options::default() })
 }

@@ -7,7 +7,7 @@ use super::*;
 
 #[test]
 fn the_embedded_migrations_are_those_in_the_folder() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
+    let folder = ::tests::root().join("migrations");
     let mut files: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -163,7 +163,7 @@ fn nothing_of_the_command_line_or_the_environment_that_is_secret_is_shown() -> R
 #[test]
 fn the_documentation_has_every_setting_and_its_default() -> Result<()> {
     let (_, help, _) = run(&["serve", "--help"], &[])?;
-    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md"))?;
+    let manual = std::fs::read_to_string(tests::root().join("docs/operations.md"))?;
     let mut documented = std::collections::BTreeMap::new();
     for row in manual.lines().filter_map(|line| line.strip_prefix("| `")) {
         let (name, rest) = row.split_once("` | ").context("a row")?;
@@ -208,18 +208,18 @@ fn the_manual_page_and_the_completions_know_the_commands_and_no_secret() -> Resu
 
 #[test]
 fn the_packaging_leaves_the_program_its_time_to_stop() -> Result<()> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let unit = std::fs::read_to_string(format!("{root}/packaging/pgspan-server.service"))?;
+    let root = tests::root();
+    let unit = std::fs::read_to_string(root.join("packaging/pgspan-server.service"))?;
     let number = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.parse::<u64>().ok());
     let options = pgspan_server::serve::Options::default();
     let needed = (options.grace + options.drain).as_secs();
     assert!(number("TimeoutStopSec=").is_some_and(|seconds| seconds > needed), "{unit}");
     let most = u64::try_from(options.max_connections)?;
     assert!(number("LimitNOFILE=").is_some_and(|files| files > 2 * most), "{unit}");
-    let image = std::fs::read_to_string(format!("{root}/Dockerfile"))?;
-    let manifest = std::fs::read_to_string(format!("{root}/Cargo.toml"))?;
+    let image = std::fs::read_to_string(root.join("Dockerfile"))?;
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
     let has = |name: &str, line: &str| -> Result<bool> {
-        let text = std::fs::read_to_string(format!("{root}/packaging/{name}"))?;
+        let text = std::fs::read_to_string(root.join("packaging").join(name))?;
         Ok(text.lines().any(|found| found == line))
     };
     for (name, never) in [("pgspan-server.service", "2"), ("pgspan-migrate.service", "2 3")] {

@@ -1,10 +1,12 @@
 //! What a proxy does with a connection: carries it both ways, with the faults of the moment, and counts.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -45,14 +47,14 @@ pub(super) async fn accept(listener: TcpListener, address: SocketAddr, state: Ar
 }
 
 async fn serve(client: TcpStream, state: Arc<State>) {
-    let connection = Arc::new(Connection::default());
-    state.connections().push(connection.clone());
+    let connection = Connection::begin(&client, &state);
+    let _open = Open(&connection);
     let mut ending = state.ending.subscribe();
     if state.faults().deaf {
         // held, and read, but never answered
         tokio::select! {
             () = listen_in_vain(&client) => {}
-            how = end(&mut ending) => finish(client, how),
+            how = end(&mut ending) => finish(client, &connection, how),
         }
         return;
     }
@@ -70,7 +72,7 @@ async fn serve(client: TcpStream, state: Arc<State>) {
             how = end(&mut ending) => how,
         }
     };
-    finish(client, how);
+    finish(client, &connection, how);
 }
 
 async fn listen_in_vain(client: &TcpStream) {
@@ -95,15 +97,29 @@ async fn end(ending: &mut watch::Receiver<(u64, Ending)>) -> Ending {
     }
 }
 
-fn finish(client: TcpStream, how: Ending) {
+fn finish(client: TcpStream, connection: &Connection, how: Ending) {
+    connection.end();
     if how == Ending::Reset {
         let _ = client.set_zero_linger();
+    }
+}
+
+/// A connection whose client has not closed it yet.
+struct Open<'c>(&'c Connection);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
 /// What the two ways of a connection know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
+    /// How many were opened before.
+    number: usize,
+    /// To see whether the client has closed it; it is read elsewhere. None at the end.
+    client: Mutex<Option<OwnedFd>>,
     round_trips: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
@@ -117,6 +133,35 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    fn begin(client: &TcpStream, state: &State) -> Arc<Connection> {
+        let mut connections = state.connections();
+        let client = Mutex::new(client.as_fd().try_clone_to_owned().ok());
+        let connection = Arc::new(Connection { number: connections.len(), client, ..Connection::default() });
+        connections.push(connection.clone());
+        let open = connections.iter().filter(|connection| connection.is_open()).count();
+        state.most_open.fetch_max(open, Ordering::SeqCst);
+        connection
+    }
+
+    /// Whether the client has it open. The kernel is asked: what was read so far may lag behind.
+    pub(super) fn is_open(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        let closed = PollFlags::HUP | PollFlags::ERR | PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let closed = PollFlags::HUP | PollFlags::ERR;
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.as_ref().is_some_and(|client| {
+            let mut polled = [PollFd::new(client, closed)];
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut polled, Some(&at_once)).is_ok()
+                && !polled.iter().any(|fd| fd.revents().intersects(closed))
+        })
+    }
+
+    fn end(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(super) fn traffic(&self) -> Traffic {
         let read = |count: &AtomicU64| count.load(Ordering::SeqCst);
         Traffic { round_trips: read(&self.round_trips), up: read(&self.up), down: read(&self.down) }
@@ -170,7 +215,7 @@ impl Carry<'_> {
                 Way::Up => faults.up_is_lost,
                 Way::Down => faults.down_is_lost,
             };
-            if lost || faults.deaf {
+            if lost || faults.deaf || self.connection.number < faults.forgotten {
                 continue;
             }
             let bytes = buffer.get(..read).unwrap_or_default();

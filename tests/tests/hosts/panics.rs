@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::Edge;
+use tests::{Edge, Launch, Main};
 
 use crate::support::{Answer, Database, eventually};
 
@@ -85,5 +85,35 @@ async fn a_panic_fails_all_in_flight_at_once_leaves_nothing_open_and_the_next_re
         assert_eq!(log.matches("panic at tests/worker/src/lib.rs").count(), 2, "{connect}: {log}");
         assert!(!log.contains("CANARY"), "{connect}: {log}");
     }
+    Ok(())
+}
+
+/// Without the entry the runtime answers those in flight, since their program is gone: with a 500 of its own.
+#[tokio::test]
+async fn a_panic_of_a_program_without_the_entry_ends_its_object_and_the_next_request_is_well() -> Result<()> {
+    let database = Database::empty().await?;
+    let settings = [&PATIENT[..], &[("DATABASE_URL", database.url.as_str())]].concat();
+    let launch =
+        Launch { worker: "tests/worker", main: Main::Program, settings: &settings, ..Launch::default() };
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+    let mut bed = Bed { edge: launch.start().await?, database, http };
+    for _ in 0..2 {
+        let before = bed.backend().await?;
+        let locked = bed.database.connect().await?;
+        locked.execute("SELECT pg_advisory_lock(1)", &[]).await?;
+        let panic = async {
+            eventually("a request waits", async || Ok(bed.backends().await?.1 == 1)).await?;
+            bed.get("/panic").await
+        };
+        let (waiting, panicked) = tokio::try_join!(bed.get("/wait"), panic)?;
+        assert_eq!((waiting.status.as_u16(), panicked.status.as_u16()), (500, 500));
+        drop(locked);
+        let after = bed.backend().await?;
+        assert_ne!(after, before, "a connection of before the panic");
+        eventually("what was open is closed", async || Ok(bed.backends().await?.0 == [after])).await?;
+    }
+    let log = std::fs::read_to_string(bed.edge.process().log())?;
+    assert_eq!(log.matches("panic at tests/worker/src/lib.rs").count(), 2, "{log}");
+    assert!(!log.contains("CANARY"), "{log}");
     Ok(())
 }

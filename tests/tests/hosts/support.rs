@@ -104,6 +104,17 @@ impl Host {
         Ok(std::fs::read_to_string(process.log())?)
     }
 
+    /// How much memory its process has, in KiB.
+    pub(crate) fn memory(&mut self) -> Result<u64> {
+        let process = match &mut self.running {
+            Running::Native(native) => native.process(),
+            Running::Edge(edge) => edge.process(),
+        };
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.trim().split(' ').next()?.parse().ok()).context("no VmRSS")
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url()))
     }

@@ -1,4 +1,5 @@
 //! What ARCHITECTURE.md says of the source, read from the source.
 
+mod builds;
 mod circles;
 mod manifests;

@@ -117,3 +117,14 @@ fn the_hosts_libraries_do_without_the_application() -> Result<()> {
     assert!(application("pgspan-worker").is_some(), "pgspan-worker does not serve the application");
     Ok(())
 }
+
+#[test]
+fn no_library_asks_for_one_version_alone() -> Result<()> {
+    for (package, dependencies) in declared()? {
+        for dependency in &dependencies {
+            let exact = dependency["req"].as_str().is_some_and(|version| version.starts_with('='));
+            assert!(!exact, "{package} can't be built beside a newer {}", dependency["name"]);
+        }
+    }
+    Ok(())
+}

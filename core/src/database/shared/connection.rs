@@ -73,6 +73,11 @@ impl Connection {
         self.unanswered() > 0
     }
 
+    /// Whether a caller waits for it. One that only owes answers to callers that gave up may be dead.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     /// Statements ahead of the next one. The server also works for callers that gave up, and the watch knows of those; it does not
     /// know yet of a statement that is about to be written.
     fn unanswered(&self) -> usize {
@@ -108,10 +113,10 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// One that was avoided may be dead, so that nothing would ever end it.
+/// One that was avoided, or still owes an answer to callers that gave up, may be dead: its good-bye would wait for ever.
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.avoided.load(Ordering::Relaxed) {
+        if self.avoided.load(Ordering::Relaxed) || self.watch.unanswered() > 0 {
             self.watch.end();
         }
     }

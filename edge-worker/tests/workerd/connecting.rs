@@ -1,75 +1,15 @@
-//! Connecting, as the built Worker does it in Cloudflare's runtime (`cargo xtask worker` builds it): how many round trips
-//! it takes, what is refused, and TLS.
-#![cfg(not(target_arch = "wasm32"))]
+//! Connecting: how many round trips it takes, what is refused, and TLS.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use tests::{Cluster, Edge, Proxy, skip};
-use tokio::sync::OnceCell;
 use tokio::time::sleep;
-use tokio_postgres::{Client, NoTls};
 
-const MIGRATION: &str = include_str!("../../migrations/0001_users.sql");
-const SOCKET: (&str, &str) = ("PGSPAN_CONNECT", "socket");
-const WRITES: (&str, &str) = ("ALLOW_ANONYMOUS_WRITES", "true");
-
-/// A migrated database, and a connection to it beside the Worker's.
-struct Bed {
-    url: String,
-    other: Client,
-}
-
-impl Bed {
-    async fn new() -> Result<Bed> {
-        static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let server = match std::env::var("PGSPAN_TEST_DATABASE_URL") {
-            Ok(url) => url,
-            Err(_) => CLUSTER.get_or_try_init(|| Cluster::throwaway(&[])).await?.url("postgres"),
-        };
-        let name = format!("workerd_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        connect(&server).await?.batch_execute(&format!("CREATE DATABASE {name}")).await?;
-        let (base, _) = server.rsplit_once('/').context("the URL has no database")?;
-        let url = format!("{base}/{name}");
-        let other = connect(&url).await?;
-        other.batch_execute(MIGRATION).await?;
-        Ok(Bed { url, other })
-    }
-
-    async fn number(&self, query: &str) -> Result<i64> {
-        Ok(self.other.query_one(query, &[]).await?.get(0))
-    }
-}
-
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-struct Answer {
-    status: u16,
-    body: String,
-}
-
-async fn get(edge: &Edge, path: &str) -> Result<Answer> {
-    read(reqwest::Client::builder().no_proxy().build()?.get(edge.url() + path)).await
-}
-
-async fn post(edge: &Edge, path: &str, body: &str) -> Result<Answer> {
-    let request = reqwest::Client::builder().no_proxy().build()?.post(edge.url() + path);
-    read(request.header("content-type", "application/json").body(body.to_owned())).await
-}
-
-async fn read(request: reqwest::RequestBuilder) -> Result<Answer> {
-    let answer = request.timeout(Duration::from_secs(10)).send().await?;
-    Ok(Answer { status: answer.status().as_u16(), body: answer.text().await? })
-}
+use crate::support::{Answer, Bed, SOCKET, WRITES, get, post};
 
 #[tokio::test]
 async fn a_cold_request_takes_four_round_trips_or_three_where_scram_is_required() -> Result<()> {
