@@ -308,9 +308,31 @@ impl Error {
     fn by_postgres(mut self, error: tokio_postgres::Error, asked: Asked<'_>, at_login: bool) -> Error {
         match error.as_db_error() {
             Some(db) => self.0.server = Some(ServerError::new(db, asked, at_login)),
-            None => self.0.source = Some(Box::new(error)),
+            None => self.0.source = Some(Box::new(Cause(error))),
         }
         self
+    }
+}
+
+/// An error of tokio-postgres that is shown as it displays. Its own Debug has the names of all SQLSTATEs and types, which make a Worker
+/// larger.
+struct Cause(tokio_postgres::Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for Cause {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
     }
 }
 
