@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::retry::Retry;
 use crate::row::FromRow;
 use crate::session::pipeline::Outcome;
-use crate::session::{Session, Want, one, optional};
+use crate::session::{Failed, Session, Want, one, optional};
 use crate::sql::Sql;
 use crate::transaction::Transaction;
 use crate::transaction_options::TransactionOptions;
@@ -22,7 +22,8 @@ use crate::transaction_options::TransactionOptions;
 /// # Errors
 ///
 /// The first statement that failed decides; [`Error::statement_index`] says which it was, counted from 0, and no result of a
-/// later one is given. Otherwise as [`Session::execute`]; nothing is sent if any statement can't be encoded.
+/// later one is given. An unknown outcome decides before other failures. Where another statement of the batch succeeded and is stored by itself, the
+/// error is not [retryable](Error::is_retryable), since the batch would store that again. Otherwise as [`Session::execute`]; nothing is sent if any statement can't be encoded.
 ///
 /// An atomic batch is retried by itself, at most twice and with jitter, after a serialization failure or a deadlock. A single statement
 /// that commits by itself (CALL, DO, REINDEX …) is not: a part of it may be stored. The COMMIT is in the same flight, so a lost connection means
@@ -92,15 +93,18 @@ impl<'s, 'q> Batch<'s, 'q> {
     /// Those behind a failed one run all the same, as they do in one flight.
     async fn run_one_by_one(self) -> Result<Vec<Outcome>> {
         self.session.check_all(0, &self.statements).await?;
-        let (mut outcomes, mut failure) = (Vec::new(), None);
+        let (mut outcomes, mut failed) = (Vec::new(), Failed::default());
         for (position, sql) in self.statements.iter().enumerate() {
             let sent = self.session.statements(0, std::slice::from_ref(sql), self.timeout, Want::All).await;
             match sent {
-                Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => failure = failure.or(Some(error.at(position))),
+                Ok(outcome) => {
+                    outcomes.extend(outcome);
+                    failed.is_stored |= !sql.is_reading();
+                }
+                Err(error) => failed.enter(error.at(position)),
             }
         }
-        failure.map_or(Ok(outcomes), Err)
+        failed.result(outcomes)
     }
 
     async fn run_atomic(self) -> Result<Vec<Outcome>> {

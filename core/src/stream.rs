@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result, Stake};
 use crate::port::BoxFuture;
 use crate::row::{FromRow, Shape};
 use crate::session::pipeline::{Pipeline, Wire, perform, stream};
-use crate::session::{Behind, Limit, Line, Role, Session, Want, log_flight, stake};
+use crate::session::{Behind, Limit, Line, Role, Session, Want, log_start, stake};
 use crate::sql::{Encoded, Sql};
 use crate::transaction::Transaction;
 
@@ -160,9 +160,9 @@ impl Session {
         let deadline = limit.deadline(self.scope.settings());
         let (answer, waited) = self.scope.flight(self.scope.within(deadline, sent)).await;
         drop(pipeline);
-        log_flight(&self.scope, waited, [(sql, None)].into_iter().filter(|_| answer.is_ok()));
         self.account.unanswered -= answers.len();
         let answer = answer.ok();
+        log_start(&self.scope, waited, sql, answer.as_ref());
         self.account.unanswered -= usize::from(answer.as_ref().is_some_and(Result::is_err));
         self.judge_ahead(depth, &lines, answers, Behind::of(answer.as_ref()))?;
         let answer = match answer {

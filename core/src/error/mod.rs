@@ -34,7 +34,7 @@ struct Inner {
     statement: Option<usize>,
     /// The id of the transaction whose outcome is unknown.
     transaction: Option<u64>,
-    /// The statement commits by itself while it runs, so that a part of it may be stored.
+    /// A part of what was asked for may be stored: the statement commits by itself while it runs, or another of its batch succeeded.
     partly: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
     server: Option<ServerError>,
@@ -144,7 +144,7 @@ impl Error {
     /// timeouts, and servers that are starting, stopping, full or read-only. False for an unknown outcome, for a login that
     /// the server refuses because of a setting (a wrong password, a role or a database that does not exist, an option), and for a statement
     /// outside of a transaction that commits by itself while it runs (CALL, DO, VACUUM, CLUSTER, REINDEX, CREATE INDEX
-    /// CONCURRENTLY …): a part of it may be stored.
+    /// CONCURRENTLY …), or beside which another of its batch succeeded: a part may be stored.
     pub fn is_retryable(&self) -> bool {
         if self.0.partly {
             return false;
@@ -283,6 +283,12 @@ impl Error {
 
     pub(crate) fn row(context: impl Into<String>) -> Error {
         Error::new(Kind::Row, context)
+    }
+
+    /// The same error of a statement beside which another is stored, or a part of which is.
+    pub(crate) fn partly(mut self) -> Error {
+        self.0.partly = true;
+        self
     }
 
     pub(crate) fn at(mut self, statement: usize) -> Error {

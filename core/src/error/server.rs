@@ -1,5 +1,6 @@
 //! PostgreSQL's own error, and how much of it is shown.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -10,7 +11,7 @@ use crate::sqlstate::{SqlState, condition_name};
 /// PostgreSQL's own error, whose texts may quote values.
 ///
 /// `Display` and `Debug` show the SQLSTATE, its name and the names concerned. Where the text of the statement is at fault (class 42) they
-/// show PostgreSQL's sentence too, which quotes names and not values, and the place in the statement. Everything is shown with
+/// show PostgreSQL's sentence too, if all that it quotes is in the text, and the place in the statement. Everything is shown with
 /// [`ErrorDetail::Full`]. Ask for [`message`](ServerError::message) and the others where it is safe to show them.
 #[derive(Clone)]
 pub struct ServerError(Box<Inner>);
@@ -54,11 +55,9 @@ pub(crate) struct Asked<'a> {
 
 impl ServerError {
     pub(super) fn new(error: &DbError, asked: Asked<'_>, at_login: bool) -> ServerError {
-        let raised = error.routine() == Some("exec_stmt_raise"); // by a function, with any text and code it likes
-        let of_text = error.code().code().starts_with("42") && !raised;
         let shows = match asked.detail {
             ErrorDetail::Full => Shows::All,
-            ErrorDetail::Safe if at_login || of_text => Shows::Message,
+            ErrorDetail::Safe if at_login || asked.is_at_fault(error) => Shows::Message,
             ErrorDetail::Safe => Shows::Name,
         };
         let place = match error.position() {
@@ -115,12 +114,36 @@ impl ServerError {
 }
 
 impl Asked<'_> {
+    /// Whether an error is about the statement's text, and its message quotes nothing else. Functions say of their arguments with the same
+    /// codes that a table or a setting does not exist, and a text that was made at run time may hold values itself.
+    fn is_at_fault(&self, error: &DbError) -> bool {
+        let raised = error.routine() == Some("exec_stmt_raise"); // by a function, with any text and code it likes
+        let code = error.code().code();
+        if raised || !code.starts_with("42") {
+            return false;
+        }
+        // of operators and functions in an argument it is said without quotes
+        if code == "42883" && error.position().is_none() {
+            return false;
+        }
+        let text = self.shown().to_lowercase();
+        let mut quoted = error.message().split('"').skip(1).step_by(2);
+        quoted.all(|name| text.contains(&name.to_lowercase()))
+    }
+
+    /// The text without the values that one made at run time may hold.
+    fn shown(&self) -> Cow<'_, str> {
+        match self.is_fixed {
+            true => Cow::Borrowed(self.text),
+            false => Cow::Owned(pgspan_scan::redact(self.text)),
+        }
+    }
+
     /// The text from a position on, which counts characters from 1; a few words of it.
     fn from(&self, position: u32) -> Option<String> {
         const SHOWN: usize = 40;
         let start = usize::try_from(position).ok()?.checked_sub(1)?;
-        let redacted = if self.is_fixed { None } else { Some(pgspan_scan::redact(self.text)) };
-        let text = redacted.as_deref().unwrap_or(self.text);
+        let text = self.shown();
         let rest = text.chars().skip(start).map(|c| if c.is_whitespace() { ' ' } else { c });
         let shown: String = rest.take(SHOWN).collect();
         (!shown.is_empty()).then_some(shown)

@@ -16,6 +16,7 @@ const FROM_1970: i64 = 946_684_800_000_000;
 
 /// Refuses a moment before 1970 (`-infinity` is one) if it is to be read as `wanted`, the name of a type, and that is a `SystemTime`,
 /// or has some in it.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "the tests of what it does run elsewhere"))]
 pub(super) fn check(row: &Row, position: usize, wanted: &str) -> Result<()> {
     // the type need not be 'static, so that its TypeId can't be asked for
     if !wanted.ends_with("time::SystemTime") && !wanted.contains("time::SystemTime>") {

@@ -103,19 +103,19 @@ impl Session {
         want: Want,
     ) -> Result<Vec<Outcome>> {
         self.check_all(1, statements).await?;
-        let (mut outcomes, mut failure) = (Vec::new(), None);
+        let (mut outcomes, mut failed) = (Vec::new(), Failed::default());
         for (position, sql) in statements.iter().enumerate() {
             let options = TransactionOptions::new();
             let options = timeout.map_or(options.clone(), |limit| options.timeout(limit));
             match self.atomic(std::slice::from_ref(sql), options, want).await {
-                Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => {
-                    let error = error.moved_to((statements.len() > 1).then_some(position));
-                    failure = failure.or(Some(error));
+                Ok(outcome) => {
+                    outcomes.extend(outcome);
+                    failed.is_stored |= !sql.is_reading();
                 }
+                Err(error) => failed.enter(error.moved_to((statements.len() > 1).then_some(position))),
             }
         }
-        failure.map_or(Ok(outcomes), Err)
+        failed.result(outcomes)
     }
 
     /// Whether all of these can be sent, before the first one is.
@@ -246,9 +246,18 @@ impl Session {
         let rest = self.judge_opening_lines(lines, answers).map_err(|error| (None, error))?;
         let mut outcomes = Vec::new();
         let (mut position, mut failure, mut unanswered) = (0, None, None);
+        // outside of a transaction: whether one is stored, and the first of which that is not known
+        let (mut is_stored, mut unknown) = (false, None);
         for (line, answer) in rest {
             let is_statement = line.role == Role::Statement;
             let stake = stake(depth, line.sql());
+            if is_statement && stake == Stake::Commit {
+                match Behind::of(answer.as_ref()) {
+                    Behind::Succeeded => is_stored = true,
+                    Behind::Unknown => unknown = unknown.or(Some(position)),
+                    Behind::Failed => {}
+                }
+            }
             match answer {
                 Some(Ok(outcome)) if is_statement => {
                     if let Some((local, limit)) = limit_set_by(line.sql()) {
@@ -259,12 +268,11 @@ impl Session {
                 Some(Ok(_)) => {}
                 Some(Err(error)) if is_statement => {
                     self.enter(&error);
-                    keep_first(&mut failure, (position, stake, line.sql()), error);
+                    keep_first(&mut failure, (position, line.sql()), error);
                 }
                 Some(Err(error)) => self.judge_limit(depth, &error),
                 None if is_statement => {
-                    let (_, lost) = unanswered.get_or_insert((position, stake));
-                    *lost = if stake == Stake::Commit { stake } else { *lost };
+                    unanswered.get_or_insert(position);
                 }
                 None => {}
             }
@@ -273,13 +281,20 @@ impl Session {
         if depth == 0 {
             self.account.kept = self.account.wanted;
         }
-        match (failure, unanswered) {
-            (Some(((position, stake, sql), error)), _) => {
-                Err((Some(position), self.judge(error, stake, sql)))
+        let of = |sql| if unknown.is_some() { Stake::Commit } else { stake(depth, sql) };
+        let (position, error) = match (failure, unanswered) {
+            (Some(((position, sql), error)), _) => (position, self.judge(error, of(sql), sql)),
+            (None, Some(position)) => {
+                (position, Error::deadline(if unknown.is_some() { Stake::Commit } else { Stake::Nothing }))
             }
-            (None, Some((position, stake))) => Err((Some(position), Error::deadline(stake))),
-            (None, None) => Ok(outcomes),
-        }
+            (None, None) => return Ok(outcomes),
+        };
+        let (position, error) = match unknown {
+            Some(unknown) if error.is_outcome_unknown() => (unknown, error),
+            Some(unknown) if error.kind() == Kind::Server => (unknown, unknown_beside(error)),
+            _ => (position, error), // also where the server never let the connection in
+        };
+        Err((Some(position), if is_stored { error.partly() } else { error }))
     }
 
     /// What came of the beginnings of blocks; gives the other lines with their answers.
@@ -325,6 +340,36 @@ impl Session {
             _ => self.account.fail(error.code()),
         }
     }
+}
+
+/// What failed of statements that are sent one by one, each by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Failed {
+    first: Option<Error>,
+    unknown: Option<Error>,
+    /// One that writes succeeded.
+    pub(crate) is_stored: bool,
+}
+
+impl Failed {
+    pub(crate) fn enter(&mut self, error: Error) {
+        let place = if error.is_outcome_unknown() { &mut self.unknown } else { &mut self.first };
+        place.get_or_insert(error);
+    }
+
+    /// The outcomes, or an unknown one before what failed otherwise.
+    pub(crate) fn result<T>(self, outcomes: T) -> Result<T> {
+        match self.unknown.or(self.first) {
+            Some(error) => Err(if self.is_stored { error.partly() } else { error }),
+            None => Ok(outcomes),
+        }
+    }
+}
+
+/// The error of a statement whose answer never came, beside one that failed.
+fn unknown_beside(error: Error) -> Error {
+    Error::new(Kind::OutcomeUnknown, "the connection was lost, and another statement of the batch had failed")
+        .with_source(error)
 }
 
 /// Keeps what failed first. In an aborted transaction every statement fails with 25P02, which is no cause.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pipeline::Answer;
+use super::pipeline::{Answer, Outcome};
 use crate::scope::Scope;
 use crate::sql::Sql;
 
@@ -12,15 +12,33 @@ pub(crate) fn log_flight<'q>(
     waited: Duration,
     statements: impl Iterator<Item = (&'q Sql<'q>, Option<&'q Answer>)>,
 ) {
+    let rows = |outcome: &Outcome| outcome.affected;
+    log(scope, waited, statements.map(|(sql, answer)| (sql, answer.map(|answer| answer.as_ref().map(rows)))));
+}
+
+/// Logs the start of a statement that is answered bit by bit.
+pub(crate) fn log_start<T>(
+    scope: &Scope,
+    waited: Duration,
+    sql: &Sql<'_>,
+    answer: Option<&Result<T, tokio_postgres::Error>>,
+) {
+    log(scope, waited, [(sql, answer.map(|answer| answer.as_ref().map(|_| 0)))].into_iter());
+}
+
+/// What came of a statement: its rows, or its error; `None` if no answer came.
+type Came<'a> = Option<Result<u64, &'a tokio_postgres::Error>>;
+
+fn log<'q>(scope: &Scope, waited: Duration, statements: impl Iterator<Item = (&'q Sql<'q>, Came<'q>)>) {
     let is_slow = waited >= scope.settings().slow_statement;
     if !is_slow && !tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
         return;
     }
     let (mut texts, mut rows, mut failed) = (Vec::new(), 0, None);
-    for (sql, answer) in statements {
+    for (sql, came) in statements {
         texts.push(sql.shown());
-        match answer {
-            Some(Ok(outcome)) => rows += outcome.affected,
+        match came {
+            Some(Ok(affected)) => rows += affected,
             Some(Err(error)) => failed = failed.or(Some(error.code().map_or("lost", |code| code.code()))),
             None => failed = failed.or(Some("no answer")),
         }

@@ -12,9 +12,9 @@ mod session;
 
 pub(crate) use account::{Block, Start};
 pub(crate) use fetch::{fetches, one, optional};
-pub(crate) use flight::{Line, Role};
+pub(crate) use flight::{Failed, Line, Role};
 pub(crate) use limit::Limit;
-pub(crate) use log::log_flight;
+pub(crate) use log::{log_flight, log_start};
 pub(crate) use pipeline::Want;
 pub use session::Session;
 pub(crate) use session::{Behind, only_in_transaction, stake};

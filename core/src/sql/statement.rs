@@ -160,7 +160,7 @@ impl<'a> From<&Sql<'a>> for Sql<'a> {
 
 impl fmt::Debug for Sql<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sql").field("text", &self.text).field("params", &self.params).finish()
+        f.debug_struct("Sql").field("text", &self.shown()).field("params", &self.params).finish()
     }
 }
 
@@ -184,5 +184,7 @@ mod tests {
         let name = "s3cr3t-CANARY";
         let shown = format!("{:?}", Sql::new("SELECT ").bind(&name));
         assert!(shown.contains("$1") && !shown.contains("CANARY"), "{shown}");
+        let shown = format!("{:?}", Sql::new(format!("SELECT '{name}'")));
+        assert!(shown.contains("SELECT '") && !shown.contains("CANARY"), "{shown}");
     }
 }

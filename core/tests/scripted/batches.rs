@@ -263,3 +263,51 @@ fn an_atomic_batch_of_nothing_sends_nothing() {
         assert!(results.is_empty() && bed.driver.statements().is_empty());
     }
 }
+
+/// Each is its own transaction, so that one may be stored though another failed. Looked for as siblings: what is lost only reads or
+/// writes, before and behind what succeeded and what failed; in one flight, and one by one behind a pooler.
+#[test]
+fn the_error_of_a_batch_in_autocommit_speaks_of_all_of_it() {
+    let read = || pgspan::Sql::new("SELECT reads").reads_only();
+    let lost = || pgspan::Sql::new("SELECT lost").reads_only();
+    let write = || pgspan::Sql::new("INSERT");
+    let fails = || pgspan::Sql::new("UPDATE fails");
+    let conflict = || pgspan::Sql::new("UPDATE conflicts");
+    let silent = || pgspan::Sql::new("INSERT silent");
+    for (batch, kind, at, retryable) in [
+        (vec![read(), lost()], Kind::Unavailable, 1, true),
+        (vec![write(), lost()], Kind::Unavailable, 1, false),
+        (vec![lost(), write()], Kind::OutcomeUnknown, 1, false),
+        (vec![write(), lost(), write()], Kind::OutcomeUnknown, 2, false),
+        (vec![conflict(), read()], Kind::Server, 0, true),
+        (vec![write(), conflict()], Kind::Server, 1, false),
+        (vec![conflict(), write()], Kind::Server, 0, false),
+        (vec![fails(), silent()], Kind::OutcomeUnknown, 1, false),
+        (vec![fails(), conflict()], Kind::Server, 0, false),
+    ] {
+        for pooler in [None, Some(pgspan::Pooler::Transaction)] {
+            // one by one nothing is sent behind what was lost
+            if pooler.is_some() && batch.iter().any(|sql| format!("{sql:?}").contains("lost")) {
+                continue;
+            }
+            let mut settings = pgspan::Settings::default();
+            settings.pooler = pooler;
+            let mut bed = Bed::with(settings, |statement| match statement.text() {
+                "SELECT lost" => Reply::close(),
+                "UPDATE fails" => Reply::error("22012"),
+                "UPDATE conflicts" => Reply::error("40001"),
+                "INSERT silent" => Reply::silence(),
+                _ => Reply::affected(1),
+            });
+            let db = bed.db.clone();
+            let sent = batch.clone();
+            let error = bed.run(async { db.session().await?.batch(sent).await.map(drop) }).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.statement_index(), error.is_retryable()),
+                (kind, Some(at), retryable),
+                "{batch:?}, {pooler:?}: {error}"
+            );
+            bed.the_next_session_works();
+        }
+    }
+}

@@ -309,3 +309,33 @@ fn everything_is_told_where_that_was_asked_for() {
     assert!(error.to_string().contains("duplicate key"), "{error}");
     assert!(error.to_string().contains("detail: Key (name)=(Bob) already exists."), "{error}");
 }
+
+/// PostgreSQL says so of arguments, too, with the same codes.
+#[test]
+fn the_servers_sentence_is_not_shown_where_it_quotes_what_is_not_in_the_text() {
+    for (code, message, position) in [
+        ("42601", "syntax error in tsquery: \"CANARY & &\"", None),
+        ("42P01", "relation \"CANARY\" does not exist", None),
+        ("42704", "unrecognized configuration parameter \"CANARY\"", None),
+        ("42883", "operator does not exist: CANARY", None),
+        ("42601", "syntax error at or near \"'CANARY'\"", Some(12)),
+    ] {
+        let mut reply = Reply::error(code).message(message).routine("anything");
+        if let Some(position) = position {
+            reply = reply.position(position);
+        }
+        let mut bed = Bed::new(move |_| reply.clone());
+        let db = bed.db.clone();
+        let value = "CANARY";
+        bed.run(async {
+            for sql in [
+                Sql::new("SELECT to_tsquery(").bind(&value).push(")"),
+                Sql::new("SELECT 'a' 'CANARY'".to_owned()),
+            ] {
+                let error = db.execute(sql).await.unwrap_err();
+                assert!(!shown(&error).contains("CANARY"), "{}", shown(&error));
+                assert!(error.to_string().contains(code));
+            }
+        });
+    }
+}

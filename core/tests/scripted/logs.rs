@@ -87,6 +87,8 @@ fn each_statement_is_logged_at_debug_with_its_time_and_rows() {
         let mut tx = session.transaction();
         tx.execute("DELETE FROM t").await.unwrap();
         tx.commit().await.unwrap();
+        drop(session.fetch_stream::<i64>("SELECT rows").await.unwrap());
+        let mut session = db.session().await.unwrap();
         session.execute("SELECT lost").await.unwrap_err();
     });
     assert_eq!(
@@ -97,6 +99,7 @@ fn each_statement_is_logged_at_debug_with_its_time_and_rows() {
             line("SELECT 1; SELECT fails", "2.0", 3, "22012"),
             line("DELETE FROM t", "4.0", 3, "ok"), // and BEGIN ahead of it
             line("COMMIT", "2.0", 0, "ok"),
+            line("SELECT rows", "2.0", 0, "ok"), // its start
             line("SELECT lost", "0.0", 0, "lost"),
         ]
     );
