@@ -75,6 +75,9 @@ impl Shared {
             None => Box::pin(self.connection(scope)).await?, // rare, and large
         };
         scope.check_deadline()?;
+        if connection.has_enough() {
+            return Err(Error::unavailable("too many statements wait on the shared connections"));
+        }
         let (stake, settings) = (stake(0, sql), scope.settings());
         let _in_flight = InFlight::count(&connection, scope);
         let keep = Keep { prepared: &connection.prepared, around: Around::Nothing, pipelines: true };

@@ -197,3 +197,16 @@ fn without_shared_connections_a_statement_takes_one_of_its_own() {
     assert!(dialled(&bed).is_empty());
     assert_eq!(bed.connection(0).recycled, 2);
 }
+
+/// What waits is bounded, and what is refused is so at once.
+#[test]
+fn so_many_statements_wait_on_a_connection_and_further_ones_are_refused() {
+    let mut settings = Settings::default();
+    settings.shared_connections = 1;
+    let mut bed = Bed::with(settings, |_| Reply::silence());
+    let db = bed.db.clone();
+    let errors = bed.run(join_all((0..3_000).map(|_| db.execute("SELECT 1"))));
+    let refused = errors.iter().filter(|answer| answer.as_ref().is_err_and(pgspan::Error::is_unavailable));
+    assert_eq!(refused.count(), 3_000 - 2_048);
+    assert_eq!(bed.driver.statements().len(), 2_048);
+}

@@ -10,6 +10,10 @@ use crate::guard::Watch;
 use crate::prepared::Prepared;
 use crate::scope::{Elapsed, Scope};
 
+/// So many statements may wait on one connection; further ones are refused. It is below the number of marks there are, so that those of
+/// what waits differ, and far above what a healthy server leaves waiting.
+const MOST: usize = 2_048;
+
 /// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
 const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -67,6 +71,11 @@ impl Connection {
 
     pub(super) fn is_of(&self, executor: Executor) -> bool {
         self.executor == executor.number
+    }
+
+    /// Whether no more statements may wait on it.
+    pub(super) fn has_enough(&self) -> bool {
+        self.unanswered() >= MOST
     }
 
     pub(super) fn is_busy(&self) -> bool {
