@@ -1,15 +1,17 @@
 //! A mark on each statement that comes back in front of its answer.
 //!
-//! The form of an answer does not tell it from that of another statement of the same form. So each statement is sent with two parameters
-//! more than its text has, which are NULL. Their types say whose answer this is: PostgreSQL tells the types of a statement's parameters
-//! before it tells anything else of it, and the guard compares. Two parameters with 64 types to choose from make 4,096 marks, which are
-//! taken in turn, so that those of what is in flight on a connection differ.
+//! The form of an answer does not tell it from that of another statement of the same form. So each statement is sent with one parameter
+//! more than its text has, which is NULL. Its type says whose answer this is: PostgreSQL tells the types of a statement's parameters
+//! before it tells anything else of it, and the guard compares. There are 64 types, taken in turn. Where more statements are in flight on a
+//! connection there are two such parameters, which make 4,096 marks.
 //!
 //! Only queries are marked (SELECT, INSERT …). PostgreSQL takes a snapshot for each statement that has parameters: before LOCK TABLE or
 //! SET TRANSACTION that would be too early, and in a transaction that failed COMMIT and ROLLBACK must have none. A prepared statement
 //! is sent without a mark, too: its parameters are told when it is prepared, and not when it is run.
 
-use tokio_postgres::types::Type;
+use std::sync::LazyLock;
+
+use tokio_postgres::types::{Oid, Type};
 
 /// Types that PostgreSQL has since long, and that hardly anyone has parameters of.
 static TYPES: [Type; 64] = [
@@ -81,21 +83,23 @@ static TYPES: [Type; 64] = [
 
 /// The mark of one statement.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Mark(u64);
+pub(crate) struct Mark {
+    number: u64,
+    is_long: bool,
+}
 
 impl Mark {
-    /// The mark of the statement of this number. It differs from those of the 4,095 before it.
-    pub(super) fn new(number: u64) -> Mark {
-        Mark(number)
+    /// The mark of the statement of this number, with so many ahead of it that are not answered. It differs from all of theirs.
+    pub(super) fn new(number: u64, ahead: u64) -> Mark {
+        Mark { number, is_long: ahead >= TYPES.len() as u64 - 1 }
     }
 
     /// The types of the surplus parameters.
-    pub(crate) fn types(self) -> [&'static Type; 2] {
+    pub(crate) fn types(self) -> impl Iterator<Item = &'static Type> {
         let all = TYPES.len() as u64;
-        let ty = |place: u64| {
-            usize::try_from(place % all).ok().and_then(|place| TYPES.get(place)).unwrap_or(&Type::XID)
-        };
-        [ty(self.0 / all), ty(self.0)]
+        let ty = move |place: u64| usize::try_from(place % all).ok().and_then(|place| TYPES.get(place));
+        let long = ty(self.number / all).filter(|_| self.is_long);
+        long.into_iter().chain(ty(self.number))
     }
 }
 
@@ -104,11 +108,41 @@ pub(super) type Tail = u64;
 
 /// Whether both are marked, and not alike.
 pub(super) fn differ(sent: Tail, told: Tail) -> bool {
-    sent != told && is_mark(sent) && is_mark(told)
+    let (last, told_last) = (oid(sent, 0), oid(told, 0));
+    if sent == told || !is_mark(last) || !is_mark(told_last) {
+        return false;
+    }
+    let (first, told_first) = (oid(sent, 32), oid(told, 32));
+    // a caller's parameter of an unknown type may turn out to be of any
+    let is_open = first == 0 || first == Type::UNKNOWN.oid();
+    let is_other = match is_mark(first) {
+        true => first != told_first,
+        false => !is_open && is_mark(told_first),
+    };
+    last != told_last || is_other
 }
 
-fn is_mark(tail: Tail) -> bool {
-    [tail >> 32, tail & 0xffff_ffff].iter().all(|oid| TYPES.iter().any(|ty| u64::from(ty.oid()) == *oid))
+fn oid(tail: Tail, shift: u32) -> Oid {
+    Oid::try_from(tail >> shift & 0xffff_ffff).unwrap_or_default()
+}
+
+/// Whether a statement with parameters of these last types is marked.
+pub(super) fn is_marked(sent: Tail) -> bool {
+    is_mark(oid(sent, 0))
+}
+
+fn is_mark(oid: Oid) -> bool {
+    /// By OID; those of built-in types are small.
+    static MARKS: LazyLock<[bool; 1 << 13]> = LazyLock::new(|| {
+        let mut marks = [false; 1 << 13];
+        for ty in &TYPES {
+            if let Some(mark) = usize::try_from(ty.oid()).ok().and_then(|oid| marks.get_mut(oid)) {
+                *mark = true;
+            }
+        }
+        marks
+    });
+    usize::try_from(oid).ok().and_then(|oid| MARKS.get(oid)).is_some_and(|mark| *mark)
 }
 
 /// The last eight bytes of a message, of which the ones before these were read.
@@ -123,23 +157,41 @@ mod tests {
 
     use super::*;
 
-    fn oids(mark: Mark) -> Tail {
-        mark.types().iter().fold(0, |tail, ty| tail << 32 | u64::from(ty.oid()))
+    /// As the last types of a statement that has an int8 before its mark.
+    fn tail_of(mark: Mark) -> Tail {
+        mark.types().fold(20, |tail, ty| tail << 32 | u64::from(ty.oid()))
     }
 
     #[test]
-    fn the_marks_of_what_can_be_in_flight_differ() {
-        let marks: HashSet<Tail> = (7..7 + 4096).map(|number| oids(Mark::new(number))).collect();
-        assert_eq!(marks.len(), 4096);
-        assert_eq!(oids(Mark::new(3)), oids(Mark::new(3 + 4096)));
-        assert!(marks.iter().all(|mark| is_mark(*mark)));
+    fn the_marks_of_what_is_in_flight_differ() {
+        let tails: Vec<Tail> = (0..4096).map(|ahead| tail_of(Mark::new(7 + ahead, ahead))).collect();
+        assert_eq!(tails.iter().collect::<HashSet<_>>().len(), 4096);
+        for (number, sent) in tails.iter().enumerate() {
+            let told = tails.iter().skip(number.saturating_sub(70)).take(140);
+            assert!(told.into_iter().all(|told| differ(*sent, *told) == (sent != told)), "{number}");
+        }
     }
 
     #[test]
-    fn only_two_marks_can_be_told_apart() {
-        let (one, other, none) = (oids(Mark::new(1)), oids(Mark::new(2)), 20 << 32 | 25);
+    fn one_parameter_does_while_little_is_in_flight() {
+        let counts = [0, 62, 63, 4000].map(|ahead| Mark::new(5, ahead).types().count());
+        assert_eq!(counts, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn what_is_not_marked_does_not_differ() {
+        let (one, other) = (tail_of(Mark::new(1, 0)), tail_of(Mark::new(2, 0)));
         assert!(differ(one, other));
-        assert!(!differ(one, one) && !differ(one, none) && !differ(none, one) && !differ(0, one));
+        assert!(
+            !differ(one, one)
+                && !differ(one, 20 << 32 | 25)
+                && !differ(20 << 32 | 25, one)
+                && !differ(0, one)
+        );
+        // the caller's own parameter, whose type the server found out
+        let (asked, told) = (Type::UNKNOWN.oid(), Type::POINT.oid());
+        let with = |oid: Oid| u64::from(oid) << 32 | one & 0xffff_ffff;
+        assert!(!differ(with(asked), with(told)));
     }
 
     #[test]

@@ -177,12 +177,17 @@ impl Protocol {
 
     /// The server tells the parameters of the statement that is described now: their last types.
     pub(super) fn compare_mark(&mut self, told: Tail) -> Result<(), Misplaced> {
-        match self.steps.front() {
-            Some(Step::DescribeStatement(_)) if mark::differ(std::mem::take(&mut self.parsed), told) => {
-                Err("the answer to another statement")
-            }
-            _ => Ok(()),
+        if !matches!(self.steps.front(), Some(Step::DescribeStatement(_))) {
+            return Ok(());
         }
+        let sent = std::mem::take(&mut self.parsed);
+        if mark::differ(sent, told) {
+            return Err("the answer to another statement");
+        }
+        if mark::is_marked(sent) {
+            self.watch.count_recognized();
+        }
+        Ok(())
     }
 
     fn done(&mut self) {

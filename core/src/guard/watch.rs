@@ -24,8 +24,10 @@ struct Inner {
     /// The transaction status of the last ReadyForQuery; 0 before the first.
     status: AtomicU8,
     ended: AtomicBool,
-    /// How many statements were marked.
+    /// How many statements were marked, and how many of them came back with their mark. Those that fail before that never do, which makes
+    /// marks longer than they need be.
     marked: AtomicU64,
+    recognized: AtomicU64,
     /// So many are answered when nobody waits for what was sent and forgotten.
     forgotten: AtomicU64,
     /// The guard, which is to look at `ended`.
@@ -62,7 +64,12 @@ impl Watch {
 
     /// A mark for the next statement, which is sent at once.
     pub(crate) fn mark(&self) -> Mark {
-        Mark::new(self.0.marked.fetch_add(1, Ordering::Relaxed))
+        let number = self.0.marked.fetch_add(1, Ordering::Relaxed);
+        Mark::new(number, number.saturating_sub(self.0.recognized.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn count_recognized(&self) {
+        self.0.recognized.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends the connection: nothing more is read from it or written to it, and whatever is unanswered is lost.
