@@ -1,19 +1,20 @@
 //! No more than six sockets at a time, whatever happens to them, and a place is waited for.
 //!
-//! Six is what Cloudflare allows; the proxy, and for connects under way the kernel, say how many there are. Looked for: sessions that
-//! can't be given back, by a changed setting, by a statement that was dropped, and by an error in a transaction; a server that
-//! accepts and never answers; a host that swallows packets; a reset of everything; cancels at the same time; a listener that takes a
-//! socket from a full pool; and each of these in an object and in a request of its own.
+//! Six is what Cloudflare allows. The proxy says how many there are, and the kernel how many are under way. Looked for: sessions that
+//! can't be given back, by a changed setting, by a statement that was dropped and by an error in a transaction; a server that accepts
+//! and never answers; a host that swallows packets; the cancels that belong to them; and each in an object and in a request of its
+//! own.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
-use tests::{Edge, Proxy, Way};
-use tokio::time::sleep;
+use tests::{Edge, Proxy};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
 
-use crate::support::{Bed, all_closed, get, other_worker, within};
+use crate::support::{Bed, all_closed, get, other_worker};
 
 const SIX: usize = 6;
 
@@ -37,15 +38,107 @@ async fn a_session_that_can_t_be_given_back_costs_nobody_an_error() -> Result<()
     for latency in [0, 10] {
         let proxy = Proxy::before(&bed.url).await?;
         proxy.delay(Duration::from_millis(latency));
-        let edge = other_worker(&proxy.url(&bed.url), "pool", &[]).await?;
-        for path in ["/taint", "/abandon/300"] {
-            let failed = ask(&edge, path, 5, 8).await?;
+        let mut pool = other_worker(&proxy.url(&bed.url), "pool", &[]).await?;
+        for path in ["/taint", "/abandon/2000"] {
+            let failed = ask(&pool, path, 5, 8).await?;
             assert!(failed.is_empty(), "{path}, {latency} ms: {} of 40: {failed:?}", failed.len());
             assert!(proxy.most_open() <= SIX, "{path}, {latency} ms: {}", proxy.most_open());
         }
-        let mut edge = edge;
-        let log = edge.process().last_lines();
+        let log = pool.process().last_lines();
         assert!(!log.contains("can't be reached"), "{log}");
     }
+    let proxy = Proxy::before(&bed.url).await?;
+    proxy.delay(Duration::from_millis(10));
+    let socket = other_worker(&proxy.url(&bed.url), "socket", &[]).await?;
+    let failed = ask(&socket, "/crowd/20", 1, 1).await?;
+    assert!(failed.is_empty(), "twenty sessions of one request: {failed:?}");
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    all_closed(&proxy, Duration::from_secs(5)).await
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_gets_no_seventh_connection_and_all_is_well_when_it_does() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    let impatient =
+        [("ACQUIRE_TIMEOUT_MS", "300"), ("STATEMENT_TIMEOUT_MS", "500"), ("LOCK_TIMEOUT_MS", "500")];
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &impatient).await?;
+    proxy.deaf();
+    for path in ["/backend", "/shared", "/taint"] {
+        let failed = ask(&pool, path, 4, 8).await?;
+        assert_eq!(failed.len(), 32, "{path}");
+    }
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    proxy.pass().await;
+    let healed = async {
+        while get(&pool, "/backend").await?.status != 200 || get(&pool, "/shared").await?.status != 200 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(Duration::from_secs(10), healed).await.context("it does not heal")??;
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
     Ok(())
+}
+
+/// A listener whose queue is full, so that the kernel swallows what comes: a connect to it is under way for minutes.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_that_swallows_packets_gets_no_seventh_connect() -> Result<()> {
+    let bed = Bed::new().await?;
+    let server = bed.url.parse::<tokio_postgres::Config>()?;
+    let server = server.get_ports().first().copied().context("no port")?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    let listener = socket.listen(1)?;
+    let port = listener.local_addr()?.port();
+    let mut filling = Vec::new();
+    while let Ok(filled) = timeout(Duration::from_millis(300), TcpStream::connect(("127.0.0.1", port))).await
+    {
+        filling.push(filled?);
+    }
+    let (head, _) = bed.url.rsplit_once(':').context("no port")?;
+    let (_, database) = bed.url.rsplit_once('/').context("no database")?;
+    let url = format!("{head}:{port}/{database}");
+    let pool = other_worker(&url, "pool", &[("ACQUIRE_TIMEOUT_MS", "300")]).await?;
+    for path in ["/backend", "/shared"] {
+        for _ in 0..4 {
+            let failed = ask(&pool, path, 1, 8).await?;
+            assert_eq!(failed.len(), 8, "{path}");
+            let under_way = connects_under_way(port)?;
+            assert!((1..=SIX).contains(&under_way), "{path}: {under_way} under way");
+        }
+    }
+    // the kernel tries again, and the connects that nobody waits for any more give their places back
+    drop(filling);
+    tokio::spawn(carry(listener, server));
+    let healed = async {
+        while get(&pool, "/backend").await?.status != 200 {
+            sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(Duration::from_secs(60), healed).await.context("it does not heal")?
+}
+
+/// How many sockets wait for an answer to their SYN from this port.
+#[cfg(target_os = "linux")]
+fn connects_under_way(port: u16) -> Result<usize> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp")?;
+    let is_one = |line: &str| {
+        let mut fields = line.split_whitespace().skip(2);
+        let to = fields.next().is_some_and(|remote| remote.ends_with(&format!(":{port:04X}")));
+        to && fields.next() == Some("02")
+    };
+    Ok(sockets.lines().filter(|line| is_one(line)).count())
+}
+
+/// Carries what comes to a server on this machine.
+pub(crate) async fn carry(listener: TcpListener, port: u16) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
+            copy_bidirectional(&mut client, &mut server).await
+        });
+    }
 }

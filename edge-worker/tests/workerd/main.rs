@@ -7,5 +7,6 @@ mod connecting;
 mod dead;
 mod listening;
 mod long_lived;
+mod moments;
 mod support;
 mod url;

@@ -33,6 +33,7 @@ impl Bed {
         let url = format!("{base}/{name}");
         let other = connect(&url).await?;
         other.batch_execute(MIGRATION).await?;
+        other.batch_execute("CREATE TABLE written (n int)").await?;
         Ok(Bed { url, other })
     }
 
@@ -63,7 +64,7 @@ pub(crate) async fn post(edge: &Edge, path: &str, body: &str) -> Result<Answer> 
 }
 
 async fn read(request: reqwest::RequestBuilder) -> Result<Answer> {
-    let answer = request.timeout(Duration::from_secs(10)).send().await?;
+    let answer = request.timeout(Duration::from_secs(40)).send().await?;
     Ok(Answer { status: answer.status().as_u16(), body: answer.text().await? })
 }
 
@@ -73,10 +74,19 @@ pub(crate) async fn other_worker(url: &str, connect: &str, more: &[(&str, &str)]
     Edge::start_another("tests/worker", &settings).await
 }
 
-/// Asks again until it is so, for so long.
+/// Looks again until it is so, for so long.
 pub(crate) async fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    within_async(limit, what, async || Ok(is_so())).await
+}
+
+/// The same, where looking takes a while.
+pub(crate) async fn within_async(
+    limit: Duration,
+    what: &str,
+    mut is_so: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     let end = Instant::now() + limit;
-    while !is_so() {
+    while !is_so().await? {
         ensure!(Instant::now() < end, "it did not come to be: {what}");
         sleep(Duration::from_millis(20)).await;
     }

@@ -22,6 +22,7 @@ pub(crate) fn router() -> Router<Database> {
         .route("/memory", get(async || ALLOCATED.allocated().to_string()))
         .route("/shared", get(shared))
         .route("/taint", get(taint))
+        .route("/crowd/{sessions}", get(crowd))
         .route("/fail", get(fail))
         .route("/abandon/{millis}", get(abandon))
         .route("/write", get(write))
@@ -40,6 +41,14 @@ async fn shared(State(database): State<Database>) -> Answer {
 async fn taint(State(database): State<Database>) -> Answer {
     let mut session = database.session().await?;
     session.execute(sql!("SET work_mem = '1MB'")).await?;
+    Ok("changed".to_owned())
+}
+
+/// The same with so many sessions, one after the other, in one request.
+async fn crowd(State(database): State<Database>, Path(sessions): Path<u32>) -> Answer {
+    for _ in 0..sessions {
+        taint(State(database.clone())).await?;
+    }
     Ok("changed".to_owned())
 }
 
