@@ -118,17 +118,22 @@ impl Asked<'_> {
     /// codes that a table or a setting does not exist, and a text that was made at run time may hold values itself.
     fn is_at_fault(&self, error: &DbError) -> bool {
         let raised = error.routine() == Some("exec_stmt_raise"); // by a function, with any text and code it likes
+        let inside =
+            error.where_().is_some() || matches!(error.position(), Some(ErrorPosition::Internal { .. }));
         let code = error.code().code();
-        if raised || !code.starts_with("42") {
+        if raised || inside || !code.starts_with("42") {
             return false;
         }
         // of operators and functions in an argument it is said without quotes
         if code == "42883" && error.position().is_none() {
             return false;
         }
-        let text = self.shown().to_lowercase();
-        let mut quoted = error.message().split('"').skip(1).step_by(2);
-        quoted.all(|name| text.contains(&name.to_lowercase()))
+        let text = self.shown();
+        let is_in_text = |name: &str| {
+            let mut windows = text.as_bytes().windows(name.len().max(1));
+            windows.any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        error.message().split('"').skip(1).step_by(2).all(is_in_text)
     }
 
     /// The text without the values that one made at run time may hold.

@@ -28,6 +28,7 @@ struct Inner {
     /// marks longer than they need be.
     marked: AtomicU64,
     recognized: AtomicU64,
+    is_unmarked: AtomicBool,
     /// So many are answered when nobody waits for what was sent and forgotten.
     forgotten: AtomicU64,
     /// The guard, which is to look at `ended`.
@@ -40,6 +41,14 @@ impl Watch {
     /// A watch over a connection that is still to be opened.
     pub fn new() -> Watch {
         Watch::default()
+    }
+
+    /// One whose statements have no marks, for servers that are scripted to the byte.
+    #[cfg(feature = "testing")]
+    pub(crate) fn without_marks() -> Watch {
+        let watch = Watch::default();
+        watch.0.is_unmarked.store(true, Ordering::Relaxed);
+        watch
     }
 
     /// Requests that were written and are not answered, among them those whose callers gave up.
@@ -63,9 +72,12 @@ impl Watch {
     }
 
     /// A mark for the next statement, which is sent at once.
-    pub(crate) fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        if self.0.is_unmarked.load(Ordering::Relaxed) {
+            return None;
+        }
         let number = self.0.marked.fetch_add(1, Ordering::Relaxed);
-        Mark::new(number, number.saturating_sub(self.0.recognized.load(Ordering::Relaxed)))
+        Some(Mark::new(number, number.saturating_sub(self.0.recognized.load(Ordering::Relaxed))))
     }
 
     pub(super) fn count_recognized(&self) {

@@ -2,7 +2,7 @@
 
 mod opaque;
 #[cfg(any(test, target_arch = "wasm32"))]
-mod time;
+mod system_time;
 
 use std::any::type_name;
 use std::error::Error as StdError;
@@ -115,7 +115,7 @@ impl Row {
             return Err(Error::row(format!("column {name:?} is {ty}, not {}", type_name::<T>())));
         }
         #[cfg(target_arch = "wasm32")]
-        time::check(&self.0, position, type_name::<T>())?;
+        system_time::check(&self.0, position, type_name::<T>())?;
         self.0.try_get(position).map_err(|error| unfit::<T>(name, ty, error.into_source().as_deref()))
     }
 

@@ -150,7 +150,7 @@ pub(crate) async fn stream(
     Wire { client, watch }: Wire<'_>,
     encoded: &Encoded<'_>,
 ) -> Result<RowStream, tokio_postgres::Error> {
-    let mark = encoded.sql().is_query().then(|| watch.mark());
+    let mark = encoded.sql().is_query().then(|| watch.mark()).flatten();
     client.query_typed_raw(encoded.text(), encoded.typed_values(mark)).await
 }
 

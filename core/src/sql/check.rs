@@ -56,14 +56,9 @@ impl Sql<'_> {
         self.inspect().command == Command::Copy
     }
 
-    /// Whether it is a query, which PostgreSQL plans and takes a snapshot for, by its first word. Behind a comment it is not seen.
+    /// Whether it is a query, which PostgreSQL plans and takes a snapshot for.
     pub(crate) fn is_query(&self) -> bool {
-        const QUERIES: [&str; 8] =
-            ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE", "TABLE"];
-        let text = self.text.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
-        QUERIES
-            .iter()
-            .any(|word| text.get(..word.len()).is_some_and(|first| first.eq_ignore_ascii_case(word)))
+        pgspan_scan::is_query(&self.text)
     }
 
     pub(crate) fn has_parameters(&self) -> bool {

@@ -162,7 +162,7 @@ impl ScriptedDriver {
         let number = self.shared.log.open(dialled, say);
         self.run(Box::pin(Server::new(number, self.shared.clone(), far, events).serve()))?;
         let mut config = tokio_postgres::Config::new();
-        let watch = Watch::new();
+        let watch = Watch::without_marks();
         let connected = config.user("scripted").connect_raw(watch.guard(near), NoTls).await;
         let (client, connection) = connected.map_err(Error::connect)?;
         let (task, notifications) = drive(connection);

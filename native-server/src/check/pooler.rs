@@ -52,7 +52,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 pub(super) async fn pipelining(dialler: &Dialler, settings: &Settings, connect_timeout: Duration) -> Finding {
     let opened = match dialler.open(connect_timeout).await {
         Ok(opened) => opened,
-        Err(error) => return bad("pooler", format!("a second connection can't be had: {error}")),
+        Err(error) => {
+            return bad("connection", format!("a second one can't be had beside the first: {error}"));
+        }
     };
     let client = &opened.client;
     // the first takes a moment, so that the second is there before its answer

@@ -24,7 +24,7 @@ async fn callers(db: &Database, first: i64, forms: i64) -> Result<(usize, usize)
     let asked = (0..12).map(|caller| async move {
         let n = first + caller;
         match caller % forms {
-            0 => db.fetch_one::<i64>(sql!("SELECT {n} AS n")).await.map(|own| own == n),
+            0 => db.fetch_one::<i64>(sql!("/* whose? */ SELECT {n} AS n")).await.map(|own| own == n),
             1 => {
                 let rows = db.fetch_all::<i64>(sql!("SELECT generate_series({n}, {n} + 2) AS n")).await;
                 rows.map(|mut rows| {

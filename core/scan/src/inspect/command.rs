@@ -13,7 +13,7 @@ pub enum Command {
     PrepareTransaction,
     /// COPY.
     Copy,
-    /// CALL, DO, VACUUM, CLUSTER, REINDEX, or one with CONCURRENTLY: outside of a transaction it commits by itself while it runs, so that
+    /// CALL, DO, VACUUM, ANALYZE, CLUSTER, REINDEX, or one with CONCURRENTLY: outside of a transaction it commits by itself while it runs, so that
     /// a part of it may last though it fails.
     SelfCommitting,
     /// DISCARD ALL, DISCARD PLANS or DEALLOCATE: what was prepared may be gone.
@@ -32,7 +32,7 @@ impl Command {
             Self::Savepoint
         } else if is(&"COPY") {
             Self::Copy
-        } else if is_one_of(&["CALL", "DO", "VACUUM", "CLUSTER", "REINDEX"])
+        } else if is_one_of(&["CALL", "DO", "VACUUM", "ANALYZE", "ANALYSE", "CLUSTER", "REINDEX"])
             || is_one_of(&["CREATE", "DROP", "ALTER"]) && rest.any(|token| token.is_one_of(&["CONCURRENTLY"]))
         {
             Self::SelfCommitting
@@ -74,6 +74,7 @@ mod tests {
             ("DO $$BEGIN END$$", Command::SelfCommitting),
             ("DO'BEGIN END'", Command::SelfCommitting),
             ("vacuum (analyze) users", Command::SelfCommitting),
+            ("analyze", Command::SelfCommitting),
             ("REINDEX DATABASE d", Command::SelfCommitting),
             ("CLUSTER users", Command::SelfCommitting),
             ("CREATE UNIQUE INDEX concurrently ON users(name)", Command::SelfCommitting),
