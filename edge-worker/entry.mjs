@@ -1,10 +1,5 @@
 // A Worker's entry: hands a request to the object that holds the connections, or lets the program answer it here.
-//
-// It is the Worker's `main` as it is. For answers of your own in place of its own, let `main` be a module of yours:
-//
-//   import { entry } from "./entry.mjs";
-//   export * from "./entry.mjs";
-//   export default entry((problem, request, error) => new Response(problem.detail, { status: problem.status }));
+// It is the Worker's `main` as it is. docs/deploying.md shows how to put answers of your own in place of its own.
 import * as program from "./build/index.js";
 
 export * from "./build/index.js";
@@ -31,8 +26,7 @@ export function entry(answer = problemAnswer) {
   return handlers;
 }
 
-// The object that holds the connections. After a panic it is ended: its connections close, all its requests fail, and the
-// next one gets a new object.
+// The object that holds the connections. A panic ends it, and the next request gets a new one.
 export class Pool extends (program.Pool ?? Object) {
   constructor(state, env) {
     super(state, env);
@@ -40,7 +34,7 @@ export class Pool extends (program.Pool ?? Object) {
   }
 }
 
-// Lets an object answer. What only reads is asked for once more if the platform failed to deliver it.
+// Lets an object answer. A read that was not delivered is asked for once more.
 async function ask(request, env) {
   try {
     return await object(env).fetch(request);
@@ -52,8 +46,7 @@ async function ask(request, env) {
 
 const ids = new Map();
 
-// One of the objects, by chance. It stays where it was created, so the place is part of its name. Where a setting is nonsense the
-// first object says so.
+// One of the objects, by chance. Where a setting is nonsense the first object says so.
 function object(env) {
   const count = /^([1-9]|[1-5]\d|6[0-4])$/.test(env.POOL_SHARDS) ? Number(env.POOL_SHARDS) : 1;
   const place = /^([we]nam|sam|[we]eur|apac|oc|afr|me)$/.test(env.POOL_LOCATION_HINT) && String(env.POOL_LOCATION_HINT);
@@ -77,7 +70,7 @@ async function here(handler, event, env, ctx) {
   }
 }
 
-// Takes what nobody read of a request's body, as the program does: with an answer that comes first the connection breaks.
+// Takes what nobody read of a request's body: with an answer that comes first the connection breaks.
 async function drain({ body, bodyUsed }) {
   if (!body || bodyUsed) return;
   const reader = body.getReader();
@@ -110,8 +103,7 @@ for (const kind of ["error", "unhandledrejection"]) {
   });
 }
 
-// What should have answered ended before it did: a panic here or in the object, or a deploy or a failure of the platform
-// that ended the object. What it wrote may be stored, unless the object had too much to do and never got the request.
+// What should have answered ended before it did. What it wrote may be stored, unless it never got the request.
 function lost(request, error, pooled) {
   const cause = String(error?.message ?? error);
   console.error("the request was not answered:", cause);

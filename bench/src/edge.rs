@@ -209,7 +209,7 @@ fn size(report: &mut Report) -> Result<()> {
 
 fn gzip(bytes: Vec<u8>) -> Option<u32> {
     let mut gzip = Command::new("gzip");
-    let mut gzip = gzip.arg("-c").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+    let mut gzip = gzip.args(["-9", "-c"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
     let mut input = gzip.stdin.take()?;
     let writing = std::thread::spawn(move || input.write_all(&bytes));
     let output = gzip.wait_with_output().ok().filter(|output| output.status.success())?;

@@ -122,7 +122,9 @@ fn strip(program: &Path) -> Command {
     strip.arg(program).args(features.map(|feature| format!("--enable-{feature}")));
     // Below the stack, which comes first in a Rust program's memory, nothing is.
     strip.arg("--low-memory-unused");
-    strip.args(["--gufa", "-Oz", "--strip-debug", "--strip-producers", "-o"]).arg(program);
+    // The second round finds what the first made possible.
+    strip.args(["--gufa", "-Oz", "--gufa-optimizing", "--dae-optimizing", "-Oz", "--converge"]);
+    strip.args(["--strip-debug", "--strip-producers", "-o"]).arg(program);
     strip
 }
 

@@ -9,8 +9,6 @@
 //! SET TRANSACTION that would be too early, and in a transaction that failed COMMIT and ROLLBACK must have none. A prepared statement
 //! is sent without a mark, too: its parameters are told when it is prepared, and not when it is run.
 
-use std::sync::LazyLock;
-
 use tokio_postgres::types::{Oid, Type};
 
 /// Types that PostgreSQL has since long, and that hardly anyone has parameters of.
@@ -132,17 +130,7 @@ pub(super) fn is_marked(sent: Tail) -> bool {
 }
 
 fn is_mark(oid: Oid) -> bool {
-    /// By OID; those of built-in types are small.
-    static MARKS: LazyLock<[bool; 1 << 13]> = LazyLock::new(|| {
-        let mut marks = [false; 1 << 13];
-        for ty in &TYPES {
-            if let Some(mark) = usize::try_from(ty.oid()).ok().and_then(|oid| marks.get_mut(oid)) {
-                *mark = true;
-            }
-        }
-        marks
-    });
-    usize::try_from(oid).ok().and_then(|oid| MARKS.get(oid)).is_some_and(|mark| *mark)
+    TYPES.iter().any(|ty| ty.oid() == oid)
 }
 
 /// The last eight bytes of a message, of which the ones before these were read.

@@ -368,8 +368,7 @@ impl Failed {
 
 /// The error of a statement whose answer never came, beside one that failed.
 fn unknown_beside(error: Error) -> Error {
-    Error::new(Kind::OutcomeUnknown, "the connection was lost, and another statement of the batch had failed")
-        .with_source(error)
+    Error::new(Kind::OutcomeUnknown, "the connection was lost").with_source(error)
 }
 
 /// Keeps what failed first. In an aborted transaction every statement fails with 25P02, which is no cause.

@@ -12,8 +12,12 @@ pub(crate) fn log_flight<'q>(
     waited: Duration,
     statements: impl Iterator<Item = (&'q Sql<'q>, Option<&'q Answer>)>,
 ) {
-    let rows = |outcome: &Outcome| outcome.affected;
-    log(scope, waited, statements.map(|(sql, answer)| (sql, answer.map(|answer| answer.as_ref().map(rows)))));
+    if is_logged(scope, waited) {
+        let rows = |outcome: &Outcome| outcome.affected;
+        let statements =
+            statements.map(|(sql, answer)| (sql, answer.map(|answer| answer.as_ref().map(rows))));
+        log(scope, waited, &statements.collect::<Vec<_>>());
+    }
 }
 
 /// Logs the start of a statement that is answered bit by bit.
@@ -23,17 +27,23 @@ pub(crate) fn log_start<T>(
     sql: &Sql<'_>,
     answer: Option<&Result<T, tokio_postgres::Error>>,
 ) {
-    log(scope, waited, [(sql, answer.map(|answer| answer.as_ref().map(|_| 0)))].into_iter());
+    if is_logged(scope, waited) {
+        log(scope, waited, &[(sql, answer.map(|answer| answer.as_ref().map(|_| 0)))]);
+    }
+}
+
+fn is_slow(scope: &Scope, waited: Duration) -> bool {
+    waited >= scope.settings().slow_statement
+}
+
+fn is_logged(scope: &Scope, waited: Duration) -> bool {
+    is_slow(scope, waited) || tracing::enabled!(target: TARGET, tracing::Level::DEBUG)
 }
 
 /// What came of a statement: its rows, or its error; `None` if no answer came.
 type Came<'a> = Option<Result<u64, &'a tokio_postgres::Error>>;
 
-fn log<'q>(scope: &Scope, waited: Duration, statements: impl Iterator<Item = (&'q Sql<'q>, Came<'q>)>) {
-    let is_slow = waited >= scope.settings().slow_statement;
-    if !is_slow && !tracing::enabled!(target: TARGET, tracing::Level::DEBUG) {
-        return;
-    }
+fn log(scope: &Scope, waited: Duration, statements: &[(&Sql<'_>, Came<'_>)]) {
     let (mut texts, mut rows, mut failed) = (Vec::new(), 0, None);
     for (sql, came) in statements {
         texts.push(sql.shown());
@@ -44,7 +54,7 @@ fn log<'q>(scope: &Scope, waited: Duration, statements: impl Iterator<Item = (&'
         }
     }
     let (statement, ms, outcome) = (texts.join("; "), waited.as_secs_f64() * 1e3, failed.unwrap_or("ok"));
-    if is_slow {
+    if is_slow(scope, waited) {
         tracing::warn!(target: TARGET, statement, ms, rows, round_trips = 1, outcome, "a slow statement");
     } else {
         tracing::debug!(target: TARGET, statement, ms, rows, round_trips = 1, outcome, "a statement");
