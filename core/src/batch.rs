@@ -22,12 +22,13 @@ use crate::transaction_options::TransactionOptions;
 /// # Errors
 ///
 /// The first statement that failed decides; [`Error::statement_index`] says which it was, counted from 0, and no result of a
-/// later one is given. An unknown outcome decides before other failures. Where another statement of the batch succeeded and is stored by itself, the
-/// error is not [retryable](Error::is_retryable), since the batch would store that again. Otherwise as [`Session::execute`]; nothing is sent if any statement can't be encoded.
+/// later one is given. An unknown outcome decides before other failures. Where another statement of the batch succeeded and is
+/// stored by itself, the error is not [retryable](Error::is_retryable), since the batch would store that again. Otherwise as
+/// [`Session::execute`]; nothing is sent if any statement can't be encoded.
 ///
 /// An atomic batch is retried by itself, at most twice and with jitter, after a serialization failure or a deadlock. A single statement
-/// that commits by itself (CALL, DO, REINDEX …) is not: a part of it may be stored. The COMMIT is in the same flight, so a lost connection means
-/// [`Kind::OutcomeUnknown`](crate::Kind::OutcomeUnknown).
+/// that commits by itself (CALL, DO, REINDEX …) is not: a part of it may be stored. The COMMIT is in the same flight, so a lost
+/// connection means [`Kind::OutcomeUnknown`](crate::Kind::OutcomeUnknown).
 ///
 /// # Time
 ///

@@ -34,6 +34,17 @@ impl Bed {
         Answer::of(self.http.get(self.edge.url() + path)).await
     }
 
+    /// A panic while a request waits for a lock, which is held until both are answered; gives both answers, the waiting one first.
+    async fn panic_beside_one_that_waits(&self) -> Result<(Answer, Answer)> {
+        let locked = self.database.connect().await?;
+        locked.execute("SELECT pg_advisory_lock(1)", &[]).await?;
+        let panic = async {
+            eventually("a request waits", async || Ok(self.backends().await?.1 == 1)).await?;
+            self.get("/panic").await
+        };
+        tokio::try_join!(self.get("/wait"), panic)
+    }
+
     /// The process of PostgreSQL that answers the next request.
     async fn backend(&self) -> Result<i32> {
         let answer = self.get("/backend").await?;
@@ -61,17 +72,9 @@ async fn a_panic_fails_all_in_flight_at_once_leaves_nothing_open_and_the_next_re
             for _ in 0..12 {
                 before.push(bed.backend().await?); // by chance each object gets a connection
             }
-            let locked = bed.database.connect().await?;
-            locked.execute("SELECT pg_advisory_lock(1)", &[]).await?;
-            let panic = async {
-                eventually("a request waits", async || Ok(bed.backends().await?.1 == 1)).await?;
-                bed.get("/panic").await
-            };
-            // the lock is held until both are answered
-            let (waiting, panicked) = tokio::try_join!(bed.get("/wait"), panic)?;
+            let (waiting, panicked) = bed.panic_beside_one_that_waits().await?;
             waiting.is_problem(500, "internal");
             panicked.is_problem(500, "internal");
-            drop(locked);
             if shards != "1" {
                 // the others of the isolate end a moment after the object that panicked
                 eventually("all objects end", async || Ok(bed.backends().await?.0.is_empty())).await?;
@@ -99,15 +102,8 @@ async fn a_panic_of_a_program_without_the_entry_ends_its_object_and_the_next_req
     let mut bed = Bed { edge: launch.start().await?, database, http };
     for _ in 0..2 {
         let before = bed.backend().await?;
-        let locked = bed.database.connect().await?;
-        locked.execute("SELECT pg_advisory_lock(1)", &[]).await?;
-        let panic = async {
-            eventually("a request waits", async || Ok(bed.backends().await?.1 == 1)).await?;
-            bed.get("/panic").await
-        };
-        let (waiting, panicked) = tokio::try_join!(bed.get("/wait"), panic)?;
+        let (waiting, panicked) = bed.panic_beside_one_that_waits().await?;
         assert_eq!((waiting.status.as_u16(), panicked.status.as_u16()), (500, 500));
-        drop(locked);
         let after = bed.backend().await?;
         assert_ne!(after, before, "a connection of before the panic");
         eventually("what was open is closed", async || Ok(bed.backends().await?.0 == [after])).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
-use pgspan::{Database, sql};
+use pgspan::{Database, Settings, sql};
 use tests::Meddling;
 
 use crate::support::{Bed, Via};
@@ -56,6 +56,12 @@ async fn callers(db: &Database, first: i64, forms: i64) -> Result<(usize, usize)
     Ok((answers, errors))
 }
 
+/// What never comes is not waited for long.
+fn hurry(settings: &mut Settings) {
+    settings.statement_timeout = Duration::from_millis(300);
+    settings.lock_timeout = Duration::from_millis(300);
+}
+
 async fn run(prepare: bool, forms: i64, meddling: impl Fn(u64) -> Meddling) -> Result<()> {
     let bed = Bed::new(Via::Nothing).await?;
     bed.run("CREATE TABLE numbers(n int8)").await?;
@@ -64,9 +70,7 @@ async fn run(prepare: bool, forms: i64, meddling: impl Fn(u64) -> Meddling) -> R
         let (db, meddler) = bed
             .behind(meddling(seed), |settings| {
                 (settings.shared_connections, settings.prepare) = (1, prepare);
-                // what never comes is not waited for long
-                settings.statement_timeout = Duration::from_millis(300);
-                settings.lock_timeout = Duration::from_millis(300);
+                hurry(settings);
             })
             .await?;
         for round in 0..3 {
@@ -109,28 +113,27 @@ async fn so_it_is_behind_a_pooler_that_forgets_and_that_nobody_told_of() -> Resu
     let (db, meddler) = bed
         .behind(Meddling::Forget, |settings| {
             settings.shared_connections = 2;
-            settings.statement_timeout = Duration::from_millis(400);
-            settings.lock_timeout = Duration::from_millis(400);
+            hurry(settings);
         })
         .await?;
     let looping = (0..20_i64).map(|caller| {
         let db = db.clone();
         async move {
-            let (mut answers, mut errors) = (0, 0);
+            let mut errors = 0;
             for round in 0..40 {
                 let n = caller * 1000 + round;
                 match db.fetch_one::<i64>(sql!("SELECT {n} AS n")).await {
-                    Ok(own) if own == n => answers += 1,
+                    Ok(own) if own == n => {}
                     Ok(own) => anyhow::bail!("{n} was answered by {own}"),
                     Err(_) => errors += 1,
                 }
             }
-            Ok((answers, errors))
+            Ok(errors)
         }
     });
     let mut errors = 0;
     for caller in join_all(looping).await {
-        errors += caller?.1;
+        errors += caller?;
     }
     ensure!(meddler.done() > 20 && errors > 0, "{} answers were lost, {errors} errors", meddler.done());
     Ok(())
@@ -141,12 +144,7 @@ async fn on_a_session_and_in_a_batch_an_answer_is_the_statements_own_or_an_error
     let bed = Bed::new(Via::Nothing).await?;
     let (mut answers, mut errors) = (0, 0);
     for seed in 0..programs() / 3 {
-        let (db, _meddler) = bed
-            .behind(Meddling::Message { seed, among: 120 }, |settings| {
-                settings.statement_timeout = Duration::from_millis(300);
-                settings.lock_timeout = Duration::from_millis(300);
-            })
-            .await?;
+        let (db, _meddler) = bed.behind(Meddling::Message { seed, among: 120 }, hurry).await?;
         let mut session = db.session().await?;
         for round in 0..4_i64 {
             let (a, b) = (round * 10, round * 10 + 1);

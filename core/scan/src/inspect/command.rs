@@ -13,8 +13,8 @@ pub enum Command {
     PrepareTransaction,
     /// COPY.
     Copy,
-    /// CALL, DO, VACUUM, ANALYZE, CLUSTER, REINDEX, or one with CONCURRENTLY: outside of a transaction it commits by itself while it runs, so that
-    /// a part of it may last though it fails.
+    /// CALL, DO, VACUUM, ANALYZE, CLUSTER, REINDEX, or one with CONCURRENTLY: outside of a transaction it commits by itself while
+    /// it runs, so that a part of it may last though it fails.
     SelfCommitting,
     /// DISCARD ALL, DISCARD PLANS or DEALLOCATE: what was prepared may be gone.
     Forget,
