@@ -23,6 +23,7 @@ mod shared;
 mod sql;
 mod state;
 mod stream;
+mod tenants;
 mod transactions;
 mod types;
 mod unsent;
