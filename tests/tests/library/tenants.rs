@@ -88,7 +88,10 @@ async fn each_tenant_has_its_own_rows(via: Via, role: &str) -> Result<()> {
     assert_eq!(refused.map_err(|error| error.kind()), Err(Kind::Refused));
     let without_effect = session.execute("SET LOCAL app.tenant = '7'").await;
     assert_eq!(without_effect.map_err(|error| error.kind()), Err(Kind::Refused));
-    assert_eq!(bed.other.query("SELECT FROM orders WHERE item IN ('a bicycle', 'a saw')", &[]).await?.len(), 2);
+    assert_eq!(
+        bed.other.query("SELECT FROM orders WHERE item IN ('a bicycle', 'a saw')", &[]).await?.len(),
+        2
+    );
     Ok(())
 }
 
