@@ -157,6 +157,42 @@ impl Transaction<'_> {
         session.settle(depth);
         Batch::new(session, depth, statements.into_iter().map(Into::into).collect())
     }
+
+    /// Sends the last statements and COMMIT in one flight, which saves the round trip of [`commit`](Transaction::commit). Use it where
+    /// nothing depends on their results: an audit row, the answer that is kept for a repeated request.
+    ///
+    /// If one of the statements fails, PostgreSQL answers the COMMIT behind it with ROLLBACK. So it is as honest as two flights are.
+    ///
+    /// For a savepoint, and in a [dry run](crate::TransactionOptions::force_rollback), the statements and the end are two flights.
+    ///
+    /// # Errors
+    ///
+    /// If a statement fails or can't be sent, its error, and nothing of the transaction is stored. [`Error::statement_index`] says which of
+    /// several it was, counted from 0.
+    /// Otherwise as [`commit`](Transaction::commit): with a lost connection it is
+    /// [`Kind::OutcomeUnknown`](crate::Kind::OutcomeUnknown), since COMMIT was written.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its first poll, it rolls back. After that it is not known whether COMMIT was carried out; the connection is closed.
+    pub async fn commit_with<'q, I>(mut self, statements: I) -> Result<Results>
+    where
+        I: IntoIterator,
+        I::Item: Into<Sql<'q>>,
+    {
+        let statements: Vec<Sql<'q>> = statements.into_iter().map(Into::into).collect();
+        let stake = self.stake_of_last_flight().filter(|_| !statements.is_empty());
+        let (session, depth) = self.parts();
+        let outcomes = match stake {
+            Some(stake) => session.send_and_commit(&statements, stake, Want::All).await?,
+            None if session.account.blocks.last().is_some_and(|block| block.failed.is_some()) => Vec::new(),
+            None => session.statements(depth, &statements, None, Want::All).await?,
+        };
+        if stake.is_none() {
+            self.commit().await?;
+        }
+        Ok(Results(outcomes.into_iter().map(Some).collect()))
+    }
 }
 
 impl<'s, 'q: 's> IntoFuture for Batch<'s, 'q> {

@@ -64,7 +64,7 @@ impl<'s> Transaction<'s> {
     pub async fn commit(self) -> Result<()> {
         self.session.settle(self.depth + 1);
         let Some(block) = self.session.account.blocks.get(self.depth) else { return Ok(()) };
-        let dry_run = block.options().is_some_and(|options| options.force_rollback);
+        let dry_run = block.is_dry_run();
         if let Some(cause) = &block.failed {
             let cause = cause.as_ref().map_or(String::new(), |code| format!(" ({})", code.code()));
             let error = format!(
@@ -135,6 +135,15 @@ impl<'s> Transaction<'s> {
         (self.session, self.depth + 1)
     }
 
+    /// What a lost answer to its COMMIT leaves open, if COMMIT may be sent behind further statements: not from a savepoint, not in a dry
+    /// run, and not after a failure.
+    pub(crate) fn stake_of_last_flight(&mut self) -> Option<Stake> {
+        self.session.settle(self.depth + 1);
+        let block = self.session.account.blocks.get(self.depth)?;
+        let may = block.failed.is_none() && !block.is_dry_run() && self.session.account.check().is_ok();
+        block.stake_of_commit().filter(|_| may)
+    }
+
     /// The end of this transaction as a flight.
     fn ending(&self, statements: impl IntoIterator<Item = Sql<'static>>) -> Vec<Line<'static>> {
         let limit = self.session.account.limit();
@@ -144,11 +153,8 @@ impl<'s> Transaction<'s> {
     async fn keep(self) -> Result<()> {
         let Some(block) = self.session.account.blocks.get(self.depth) else { return Ok(()) };
         let id = block.id;
-        let stake = match block.options() {
-            Some(options) if options.read_only != Some(true) => Stake::Commit,
-            _ => Stake::Nothing,
-        };
-        let is_commit = block.options().is_some();
+        let stake = block.stake_of_commit();
+        let (is_commit, stake) = (stake.is_some(), stake.unwrap_or(Stake::Nothing));
         let keep = self.ending([block.keep()]);
         let answer = self.session.flight(&keep, Want::Nothing).await?.pop();
         match answer {

@@ -1,7 +1,7 @@
 //! The account a session keeps of its connection, since tokio-postgres shows neither command tags nor transaction status.
 
 use super::limit::Limit;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Stake};
 use crate::sql::{Sql, quote_identifier};
 use crate::sqlstate::SqlState;
 use crate::transaction_id::TransactionId;
@@ -165,6 +165,19 @@ impl Block {
             Start::Begin(_) => Sql::new("COMMIT"),
             Start::Savepoint(name) => Sql::new(format!("RELEASE {name}")),
         }
+    }
+
+    /// What a lost answer to COMMIT leaves open; a savepoint has no COMMIT.
+    pub(crate) fn stake_of_commit(&self) -> Option<Stake> {
+        self.options().map(|options| match options.read_only {
+            Some(true) => Stake::Nothing,
+            _ => Stake::Commit,
+        })
+    }
+
+    /// Whether it is never kept.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.options().is_some_and(|options| options.force_rollback)
     }
 
     pub(crate) fn options(&self) -> Option<&TransactionOptions> {

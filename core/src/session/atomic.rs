@@ -1,8 +1,8 @@
 //! A transaction in one flight: BEGIN, its statements and COMMIT are written at once.
 
 use super::account::{Block, Start};
-use super::flight::{Line, Role, keep_first};
-use super::pipeline::{Outcome, Want};
+use super::flight::{Line, Role, keep_first, limit_set_by};
+use super::pipeline::{Answer, Outcome, Want};
 use super::session::Session;
 use crate::error::{Error, Result, Stake, Verdict};
 use crate::sql::Sql;
@@ -18,24 +18,46 @@ impl Session {
     ) -> Result<Vec<Outcome>> {
         self.settle(0);
         self.account.blocks.push(Block::new(Start::Begin(options)));
-        let committed = self.send_and_commit(statements, want).await;
-        // COMMIT was answered, so there is no block any more; if not, the connection is closed anyway
-        self.account.blocks.clear();
-        committed
-    }
-
-    async fn send_and_commit(&mut self, statements: &[Sql<'_>], want: Want) -> Result<Vec<Outcome>> {
-        self.before_flight(1, statements).await?;
-        let mut lines = self.opening_lines();
-        self.plan(&mut lines, 1, statements, None);
-        lines.push(Line::ours(Sql::new("COMMIT"), Role::Ending, self.account.limit()));
         let stake = match statements.iter().all(Sql::is_reading) {
             true => Stake::Nothing,
             false => Stake::Commit,
         };
+        let committed = self.send_and_commit(statements, stake, want).await;
+        self.account.blocks.clear(); // of one that was not sent nothing has begun
+        committed
+    }
+
+    /// What has not begun of the outermost block, the statements and COMMIT in one flight. An error that leaves the block open means that
+    /// nothing was sent.
+    pub(crate) async fn send_and_commit(
+        &mut self,
+        statements: &[Sql<'_>],
+        stake: Stake,
+        want: Want,
+    ) -> Result<Vec<Outcome>> {
+        self.before_flight(1, statements).await?;
+        let mut lines = self.opening_lines();
+        self.plan(&mut lines, 1, statements, None);
+        lines.push(Line::ours(Sql::new("COMMIT"), Role::Ending, self.account.limit()));
         let answers = self.flight(&lines, want).await?;
+        let judged = self.judge_commit(&lines, answers, stake);
+        let id = self.account.blocks.first().and_then(|block| block.id);
+        // COMMIT was answered, so there is no block any more; if not, the connection is closed anyway
+        self.account.blocks.clear();
+        judged.map_err(|error| match error.is_outcome_unknown() {
+            true => error.in_transaction(id),
+            false => error,
+        })
+    }
+
+    fn judge_commit(
+        &mut self,
+        lines: &[Line<'_>],
+        answers: Vec<Answer>,
+        stake: Stake,
+    ) -> Result<Vec<Outcome>> {
         let is_complete = answers.len() == lines.len();
-        let rest = match self.judge_opening_lines(&lines, answers) {
+        let rest = match self.judge_opening_lines(lines, answers) {
             Ok(rest) => rest,
             Err(error) if error.is_outcome_unknown() => return Err(error),
             // lost before BEGIN was answered: all that was written behind it may have been carried out
@@ -52,7 +74,12 @@ impl Session {
                 self.account.broken |= Verdict::of(error) == Verdict::Lost;
             }
             match answer {
-                Some(Ok(outcome)) if is_statement => outcomes.push(outcome),
+                Some(Ok(outcome)) if is_statement => {
+                    if let Some((local, limit)) = limit_set_by(line.sql()) {
+                        self.account.set_limit(local, limit);
+                    }
+                    outcomes.push(outcome);
+                }
                 Some(Err(error)) if line.role() == Role::Ending => commit = Some((line, error)),
                 Some(Err(error)) => keep_first(&mut failure, (position, line), error),
                 Some(Ok(_)) | None => {}

@@ -386,6 +386,6 @@ pub(crate) fn keep_first<P>(
 }
 
 /// The server's limit that a statement of the caller's sets: whether for the transaction alone, and which.
-fn limit_set_by(sql: &Sql<'_>) -> Option<(bool, Limit)> {
+pub(crate) fn limit_set_by(sql: &Sql<'_>) -> Option<(bool, Limit)> {
     sql.limit_set().map(|(local, limit)| (local, Limit::from(limit)))
 }

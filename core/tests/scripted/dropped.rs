@@ -136,6 +136,22 @@ fn a_transaction_with_savepoints_and_a_statement_that_fails() {
 }
 
 #[test]
+fn a_transaction_that_ends_with_its_last_statements() {
+    let dropped = drop_at_every_poll(2, |db| {
+        Box::pin(async move {
+            let mut session = db.session().await?;
+            let mut tx = session.transaction();
+            tx.execute(INSERT).await?;
+            tx.commit_with([INSERT, "SELECT n"]).await?;
+            session.transaction().commit_with([INSERT]).await?;
+            session.transaction().commit_with([INSERT, FAILS]).await.unwrap_err();
+            Ok(())
+        })
+    });
+    assert!(dropped > 50, "{dropped}");
+}
+
+#[test]
 fn a_batch_atomic_or_not() {
     drop_at_every_poll(2, |db| {
         Box::pin(async move {

@@ -8,6 +8,7 @@ mod callers;
 mod dropped;
 mod errors;
 mod hostile;
+mod last_flight;
 mod listening;
 mod logs;
 mod lost;

@@ -17,6 +17,7 @@ ways! {
     a_savepoint_that_could_not_begin_never_undoes_another_of_its_name,
     a_deferred_constraint_is_told_at_the_commit_and_the_session_is_usable,
     a_deferred_constraint_fails_an_atomic_batch,
+    a_commit_in_the_flight_of_the_last_statements_stores_all_or_nothing,
     a_connection_cut_after_commit_was_forwarded_is_an_unknown_outcome_that_can_be_found_out,
     an_atomic_batch_cut_after_its_commit_is_an_unknown_outcome_and_not_tried_again,
     an_autocommit_statement_cut_before_its_answer_is_unknown_unless_it_only_reads,
@@ -137,6 +138,34 @@ async fn a_deferred_constraint_fails_an_atomic_batch(via: Via) -> Result<()> {
     assert!(error.is_unique_violation(), "{error}");
     session.execute(insert("c")).await?;
     assert_eq!(bed.students().await?, ["c"]);
+    Ok(())
+}
+
+async fn a_commit_in_the_flight_of_the_last_statements_stores_all_or_nothing(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    deferred(&bed).await?;
+    let db = bed.db().await?;
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+
+    let mut tx = session.transaction();
+    tx.execute(insert("a")).await?;
+    let stored = tx.commit_with([insert("b"), insert("c")]).await?;
+    assert_eq!((stored.affected(0)?, stored.affected(1)?), (1, 1));
+    assert_eq!(bed.students().await?, ["a", "b", "c"]);
+
+    let mut tx = session.transaction();
+    tx.execute(insert("d")).await?;
+    let error = tx.commit_with([insert("a"), insert("e")]).await.err().context("stored")?;
+    assert!(error.is_unique_violation() && error.statement_index() == Some(0), "{error}");
+
+    let tx = session.transaction();
+    let twice = [sql!("INSERT INTO students VALUES ('f', 1)"), sql!("INSERT INTO students VALUES ('g', 1)")];
+    let error = tx.commit_with(twice).await.err().context("stored")?;
+    assert_eq!((error.constraint(), error.statement_index()), (Some("one_each"), None));
+    assert_eq!(bed.students().await?, ["a", "b", "c"]);
+    drop(session);
+    assert_eq!(next_pid(&db).await?, before);
     Ok(())
 }
 

@@ -125,6 +125,12 @@ async fn a_transaction_of_n_statements_costs_n_and_one_for_the_commit(via: Via) 
         tx.batch([insert("y"), insert("z")]).await?;
         tx.commit().await?
     });
+    assert_costs!(proxy, 2, {
+        let mut tx = session.transaction();
+        tx.execute(insert("u")).await?;
+        tx.commit_with([insert("v"), insert("w")]).await?
+    });
+    assert_costs!(proxy, 1, session.transaction().commit_with([insert("t")]).await?);
     Ok(())
 }
 
