@@ -1,25 +1,27 @@
-//! The book: how to use pgspan, chapter by chapter. Every example runs in the tests, against a real server.
+//! The book: how to use pgspan, chapter by chapter. Every example runs against a real server in the tests of the repository, where `url` is
+//! a database's and `db` is connected to it.
 
-#[doc = include_str!("../docs/connect.md")]
+// rustdoc can't run them without lines that a reader of the file would see: tests/tests/book does
+#[cfg_attr(not(doctest), doc = include_str!("../docs/connect.md"))]
 pub mod connect {}
 
-#[doc = include_str!("../docs/session.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/session.md"))]
 pub mod session {}
 
-#[doc = include_str!("../docs/parameters.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/parameters.md"))]
 pub mod parameters {}
 
-#[doc = include_str!("../docs/rows.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/rows.md"))]
 pub mod rows {}
 
-#[doc = include_str!("../docs/transactions.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/transactions.md"))]
 pub mod transactions {}
 
-#[doc = include_str!("../docs/errors.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/errors.md"))]
 pub mod errors {}
 
-#[doc = include_str!("../docs/drivers.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/drivers.md"))]
 pub mod drivers {}
 
-#[doc = include_str!("../docs/coming_from.md")]
+#[cfg_attr(not(doctest), doc = include_str!("../docs/coming_from.md"))]
 pub mod coming_from {}
