@@ -3,8 +3,7 @@
 use anyhow::{Context as _, Result};
 use tokio_postgres::NoTls;
 
-use crate::Cluster;
-use crate::random::random_hex;
+use pgspan_dev::{Cluster, random_hex};
 
 /// A database of an example's own, with a few tables, for as long as this lives.
 #[derive(Debug)]

@@ -13,10 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_postgres::NoTls;
 
-use crate::binaries::Account;
-use crate::postgres::short_dir;
-use crate::random::random_hex;
-use crate::{Process, free_port, private_dir, target_dir};
+use pgspan_dev::{Account, Process, free_port, private_dir, random_hex, short_dir, target_dir};
 
 /// A running PgBouncer in transaction mode, ended on drop.
 #[derive(Debug)]

@@ -4,14 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use ::tests::{Process, root, target_dir};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-
-use crate::child::without_ours;
-use crate::progress::{Progress, follow, fresh_log, say, write};
-use crate::setup::{self, cargo, npm_program};
-use crate::worker;
+use pgspan_dev::tasks::{
+    Progress, WorkerOptions, build_worker, cargo, follow, fresh_log, node, npm_packages, npm_program, say,
+    without_ours, write,
+};
+use pgspan_dev::{Process, root, target_dir};
 
 /// `cargo xtask bench`'s arguments.
 #[derive(Debug, Args)]
@@ -48,12 +47,12 @@ const REQUIRE: &str = r#"import { createRequire } from "node:module"; const requ
 
 /// Builds, then measures; success if every answer was right, whether or not the targets were reached.
 pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
-    setup::node()?;
-    setup::npm_packages(progress, &root()).await?;
+    node()?;
+    npm_packages(progress, &root()).await?;
     fs::create_dir_all(target_dir().join("bench/peers")).context("could not create target/bench")?;
     let what = match options.what {
         What::Edge => {
-            worker::OURS.build(progress).await?;
+            build_worker(progress, &WorkerOptions::default()).await?;
             bundle_workers(progress).await?;
             "edge"
         }
@@ -91,7 +90,7 @@ fn peers() -> PathBuf {
 }
 
 async fn bundle_workers(progress: &Progress) -> Result<()> {
-    setup::npm_packages(progress, &peers()).await?;
+    npm_packages(progress, &peers()).await?;
     for name in WORKERS {
         let mut esbuild = Command::new(npm_program("esbuild"));
         esbuild.current_dir(peers()).arg(format!("workers/{name}.mjs"));

@@ -193,8 +193,12 @@ async fn two_hundred_refused_writes_on_a_kept_connection_are_answered_in_wrangle
     for connect in MODES {
         let database = Database::empty().await?;
         let settings = [("PGSPAN_CONNECT", connect), ("DATABASE_URL", &database.url)];
-        let launch =
-            Launch { worker: "tests/worker", settings: &settings, in_wrangler: true, ..Launch::default() };
+        let launch = Launch {
+            worker: Some("tests/worker"),
+            settings: &settings,
+            in_wrangler: true,
+            ..Launch::default()
+        };
         let mut edge = launch.start().await?;
         for length in [10, 200_000] {
             let (mut kept, body) = (Kept::to(edge.port()).await?, vec![b'b'; length]);

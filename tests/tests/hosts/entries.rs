@@ -28,7 +28,7 @@ impl Bed {
         let database = Database::empty().await?;
         database.connect().await?.batch_execute("CREATE TABLE noted (what text)").await?;
         let settings = [launch.settings, &[("DATABASE_URL", database.url.as_str())]].concat();
-        let edge = Launch { worker: "tests/worker", settings: &settings, ..launch }.start().await?;
+        let edge = Launch { worker: Some("tests/worker"), settings: &settings, ..launch }.start().await?;
         Ok(Bed { edge, database, http: reqwest::Client::builder().no_proxy().build()? })
     }
 

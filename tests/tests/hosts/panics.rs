@@ -96,8 +96,12 @@ async fn a_panic_fails_all_in_flight_at_once_leaves_nothing_open_and_the_next_re
 async fn a_panic_of_a_program_without_the_entry_ends_its_object_and_the_next_request_is_well() -> Result<()> {
     let database = Database::empty().await?;
     let settings = [&PATIENT[..], &[("DATABASE_URL", database.url.as_str())]].concat();
-    let launch =
-        Launch { worker: "tests/worker", main: Main::Program, settings: &settings, ..Launch::default() };
+    let launch = Launch {
+        worker: Some("tests/worker"),
+        main: Main::Program,
+        settings: &settings,
+        ..Launch::default()
+    };
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let mut bed = Bed { edge: launch.start().await?, database, http };
     for _ in 0..2 {

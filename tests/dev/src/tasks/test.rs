@@ -3,29 +3,33 @@
 use std::fs;
 use std::process::ExitCode;
 
-use ::tests::{Cluster, Native, Process, root, target_dir};
+use crate::{Cluster, Native, Process, root, target_dir};
 use anyhow::Result;
 use clap::Args;
 
-use crate::progress::{Progress, follow, fresh_log, say, write};
-use crate::setup::{self, cargo};
-use crate::worker;
+use super::progress::{Progress, follow, fresh_log, say, write};
+use super::setup::{self, cargo};
+use super::worker::Worker;
+use crate::project::Project;
+use crate::skipped;
 
 /// `cargo xtask test`'s arguments.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(super) struct Options {
     /// Passed on to `cargo test`: a filter, `-p PACKAGE`, `--test NAME`, …
     #[arg(last = true)]
     rest: Vec<String>,
 }
 
 /// Runs them all; success only if some ran and none failed.
-pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
+pub(super) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
     setup::node()?;
     setup::npm_packages(progress, &root()).await?;
-    progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
-    worker::OURS.build(progress).await?;
-    worker::SUITES.build(progress).await?;
+    let native = Project::here().native()?;
+    progress.run("building the native host", cargo().args(["build", "--package", native])).await?;
+    for worker in Worker::all()? {
+        worker.build(progress).await?;
+    }
     let start = Cluster::throwaway(&[("max_connections", "200")]);
     let cluster = progress.step("starting an embedded PostgreSQL", start).await?;
 
@@ -37,7 +41,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     if !options.rest.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
         command.arg("--workspace");
     }
-    command.args(&options.rest).env("PGSPAN_SKIPPED", &skipped).env("PGSPAN_SERVER", Native::program());
+    command.args(&options.rest).env(skipped::VARIABLE, &skipped).env("PGSPAN_SERVER", Native::program());
     command.env("PGSPAN_TEST_DATABASE_URL", cluster.url("postgres")).env_remove("DATABASE_URL");
     say("running the tests");
     let log = fresh_log("cargo-test");

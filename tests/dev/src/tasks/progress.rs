@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use crate::{Process, last_lines, target_dir};
 use anyhow::{Context as _, Result, ensure};
-use tests::{Process, last_lines, target_dir};
 use tokio::time::sleep;
 
 /// One line for every step: when it began, and how long it took.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     start: Instant,
 }
 
@@ -22,7 +22,10 @@ impl Progress {
     }
 
     /// Runs a step under its line.
-    pub(crate) async fn step<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    ///
+    /// # Errors
+    /// The step's.
+    pub async fn step<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let begun = Instant::now();
         write(&format!("[{:>3} s] {what} … ", self.start.elapsed().as_secs()));
         let result = work.await;
@@ -32,7 +35,10 @@ impl Progress {
     }
 
     /// Runs a program as a step; what it prints goes to a log, and its end into the message when it fails.
-    pub(crate) async fn run(&self, what: &str, command: &mut Command) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it can't be started, or fails.
+    pub async fn run(&self, what: &str, command: &mut Command) -> Result<()> {
         self.step(what, async {
             let name = what.split(' ').filter(|word| word.is_ascii()).collect::<Vec<_>>().join("-");
             let log = fresh_log(&name.replace(['/', '(', ')', ','], ""));
@@ -51,7 +57,10 @@ impl Progress {
 }
 
 /// Hands on what a process prints, as it comes, until its end.
-pub(crate) async fn follow(process: &mut Process, mut heard: impl FnMut(&str)) -> Result<ExitStatus> {
+///
+/// # Errors
+/// When its log can't be read.
+pub async fn follow(process: &mut Process, mut heard: impl FnMut(&str)) -> Result<ExitStatus> {
     let name = process.name().to_owned();
     let mut output =
         File::open(process.log()).with_context(|| format!("could not read what {name} prints"))?;
@@ -70,18 +79,18 @@ pub(crate) async fn follow(process: &mut Process, mut heard: impl FnMut(&str)) -
 }
 
 /// Prints a line. Nobody listening any more is no reason to fail.
-pub(crate) fn say(line: &str) {
+pub fn say(line: &str) {
     write(&format!("{line}\n"));
 }
 
 /// Prints without a line's end.
-pub(crate) fn write(text: &str) {
+pub fn write(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The path of a log file under `target/xtask`, emptied.
-pub(crate) fn fresh_log(name: &str) -> PathBuf {
+pub fn fresh_log(name: &str) -> PathBuf {
     let path = target_dir().join("xtask").join(format!("{name}.log"));
     let _ = std::fs::remove_file(&path);
     path

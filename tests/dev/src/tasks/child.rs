@@ -5,18 +5,18 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ::tests::target_dir;
+use crate::target_dir;
 use anyhow::{Context as _, Result};
 use tokio::time::sleep;
 
-use crate::progress::say;
+use super::progress::say;
 
-/// Takes out of a child's environment what is ours or the developer's shell's.
+/// Takes out of a child's environment what cargo told us of ourselves, and what the developer's shell has for other programs.
 ///
 /// cargo tells a program it runs about its package (`CARGO_MANIFEST_DIR` …). A cargo that is handed those builds everything
 /// anew whose build script looks at them, and so does the next one that is not. `PG…` and `OTEL_…` variables would change what
 /// the hosts and the suites connect to.
-pub(crate) fn without_ours(command: &mut Command) -> &mut Command {
+pub fn without_ours(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(is_ours) {
             command.env_remove(name);

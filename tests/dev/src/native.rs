@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::project::Project;
 use crate::{Process, free_port, http, target_dir};
 
-/// `pgspan-server serve` on a free port of 127.0.0.1, ended on drop.
+/// The native program's `serve` on a free port of 127.0.0.1, ended on drop.
 #[derive(Debug)]
 pub struct Native {
     process: Process,
@@ -27,10 +28,10 @@ impl Native {
     /// # Cancel safety
     /// Dropping the future ends it.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Self> {
-        let program = Self::program();
+        let (name, program) = (Project::here().native()?, Self::program());
         ensure!(
             program.exists(),
-            "{} is not there; run `cargo build -p pgspan-server` first",
+            "{} is not there; run `cargo xtask test`, or `cargo build -p {name}` first",
             program.display()
         );
         let port = free_port()?;
@@ -42,7 +43,7 @@ impl Native {
             .envs(settings.iter().copied());
         let log = target_dir().join(format!("test-bed/native-{port}.log"));
         let _ = std::fs::remove_file(&log);
-        let mut process = Process::start("pgspan-server", &mut command, &log)?;
+        let mut process = Process::start(name, &mut command, &log)?;
         http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(20)).await?;
         Ok(Self { process, port })
     }
@@ -50,7 +51,7 @@ impl Native {
     /// The program that [`start`](Self::start) runs, for its other commands (`migrate`).
     pub fn program() -> PathBuf {
         std::env::var_os("PGSPAN_SERVER")
-            .map_or_else(|| target_dir().join("debug/pgspan-server"), PathBuf::from)
+            .map_or_else(|| target_dir().join("debug").join(&Project::here().about.native), PathBuf::from)
     }
 
     /// Where it listens, without a slash at the end.

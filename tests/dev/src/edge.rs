@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::project::Project;
 use crate::{Process, free_port, http, private_dir, root, target_dir};
 
 /// `workerd` serving the built Worker on a free port of 127.0.0.1, ended on drop.
@@ -23,9 +24,10 @@ pub struct Edge {
 /// What is served, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch<'a> {
-    /// The folder of this repository that has the Worker in `build/`. Default: pgspan's own.
-    pub worker: &'a str,
-    /// The module where requests come in. Default: pgspan's `entry.mjs`, in front of the program.
+    /// The folder, from the workspace's root, that has the Worker in `build/` and `entry.mjs` beside it. Default: the
+    /// project's own Worker.
+    pub worker: Option<&'a str>,
+    /// The module where requests come in. Default: `entry.mjs`, in front of the program.
     pub main: Main<'a>,
     /// The Worker's variables. `HYPERDRIVE`, a URL, becomes that binding; a value `json:…` a number or whatever else it is.
     pub settings: &'a [(&'a str, &'a str)],
@@ -55,7 +57,7 @@ pub enum Main<'a> {
 impl Default for Launch<'_> {
     fn default() -> Self {
         Launch {
-            worker: "edge-worker",
+            worker: None,
             main: Main::Entry,
             settings: &[],
             authority: None,
@@ -68,7 +70,7 @@ impl Default for Launch<'_> {
 }
 
 impl Edge {
-    /// Starts pgspan's own Worker with these settings, and waits until it is alive (ready or not).
+    /// Starts the project's own Worker with these settings, and waits until it is alive (ready or not).
     ///
     /// # Errors
     /// When the Worker is not built, or workerd ends or does not answer within 20 s; with its last log lines.
@@ -79,7 +81,7 @@ impl Edge {
         Launch { settings, ..Launch::default() }.start().await
     }
 
-    /// The same with another Worker behind the same entry: one of this repository's folders.
+    /// The same with another Worker behind the same entry: one of the workspace's folders.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -87,7 +89,7 @@ impl Edge {
     /// # Cancel safety
     /// As [`start`](Self::start).
     pub async fn start_another(worker: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        Launch { worker, settings, ..Launch::default() }.start().await
+        Launch { worker: Some(worker), settings, ..Launch::default() }.start().await
     }
 
     /// The same in a runtime that trusts one authority (a certificate in PEM) instead of the public ones.
@@ -137,11 +139,15 @@ impl Launch<'_> {
     /// # Cancel safety
     /// As [`Edge::start`].
     pub async fn start(&self) -> Result<Edge> {
-        let build = root().join(self.worker).join("build");
+        let home = match self.worker {
+            Some(folder) => root().join(folder),
+            None => root().join(Project::here().worker_home()?),
+        };
+        let build = home.join("build");
         ensure!(
             build.join("index.js").exists(),
-            "the Worker in {} is not built; run `cargo xtask worker --tests` first",
-            self.worker
+            "the Worker in {} is not built; run `cargo xtask test`, or `cargo xtask worker --tests` first",
+            home.display()
         );
         let port = free_port()?;
         // Its own copy: a relative path is all that the configuration's `embed` takes, and a rebuild can't change what runs.
@@ -152,7 +158,7 @@ impl Launch<'_> {
         let copy = |from: PathBuf, to: &str| {
             fs::copy(&from, folder.join(to)).with_context(|| format!("could not copy {}", from.display()))
         };
-        copy(root().join("edge-worker/entry.mjs"), "entry.mjs")?;
+        copy(home.join("entry.mjs"), "entry.mjs")?;
         for part in ["index.js", "index_bg.wasm"] {
             copy(build.join(part), &format!("build/{part}"))?;
         }

@@ -8,22 +8,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use crate::{Cluster, Process, free_port, http, private_dir, root, target_dir};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use tests::{Cluster, Process, free_port, http, private_dir, root, target_dir};
 use tokio::time::sleep;
 
-use crate::child::{self, without_ours};
-use crate::progress::{Progress, say};
-use crate::setup::{self, cargo, npm_program};
-use crate::worker;
+use super::child::{self, without_ours};
+use super::progress::{Progress, say};
+use super::setup::{self, cargo, npm_program};
+use super::worker::Worker;
+use crate::project::Project;
 
 /// How long a host may take to answer once started; a busy two-core machine needs a good part of it.
 const HOST_DEADLINE: Duration = Duration::from_secs(120);
 
 /// `cargo xtask up`'s flags.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(super) struct Options {
     /// Port on 127.0.0.1 for the native host
     #[arg(long, default_value_t = 8080)]
     native_port: u16,
@@ -42,7 +43,7 @@ enum Host {
 }
 
 /// Starts everything and watches over it until a signal comes (which drops this) or a part of it ends by itself.
-pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
+pub(super) async fn run(progress: &Progress, options: Options) -> Result<ExitCode> {
     let hosts: Vec<Host> =
         [Host::Native, Host::Edge].into_iter().filter(|host| options.starts(*host)).collect();
     let folder = target_dir().join("up");
@@ -56,16 +57,19 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
     for host in &hosts {
         options.check_port(*host).await?;
     }
+    let project = Project::here();
 
     let given = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+    announce(&hosts, given.is_some());
     if given.is_none() || options.starts(Host::Edge) {
         setup::node()?;
         setup::npm_packages(progress, &root()).await?;
     }
     let turn = child::turn().await?;
-    progress.run("building the native host", cargo().args(["build", "--package", "pgspan-server"])).await?;
+    let native = project.native()?;
+    progress.run("building the native host", cargo().args(["build", "--package", native])).await?;
     if options.starts(Host::Edge) {
-        worker::OURS.build(progress).await?;
+        Worker::of_project()?.build(progress).await?;
     }
     drop(turn); // wrangler builds again by a task of its own
 
@@ -104,12 +108,7 @@ pub(crate) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
         };
         running.push(progress.step(host.beginning(), start).await?);
     }
-    options.introduce(&hosts);
-    for process in &running {
-        say(&format!("{} logs to {}", process.name(), process.log().display()));
-    }
-    say("ready");
-    say("press Ctrl-C to stop");
+    options.introduce(&hosts, &running, &project.about.r#try);
     watch(running, cluster).await
 }
 
@@ -136,17 +135,25 @@ impl Options {
         bail!("port {port} is taken; stop what listens there, or choose another with --{name}-port")
     }
 
-    fn introduce(&self, hosts: &[Host]) {
+    /// Where everything is, and what to try.
+    fn introduce(&self, hosts: &[Host], running: &[Process], commands: &[String]) {
         say("");
-        for host in hosts {
-            say(&format!("the {} host: http://127.0.0.1:{}", host.name(), self.port(*host)));
+        for (host, process) in hosts.iter().zip(running) {
+            let (name, port, log) = (host.name(), self.port(*host), process.log().display());
+            say(&format!("the {name} host: http://127.0.0.1:{port}, its log: {log}"));
         }
-        let port = hosts.first().map_or(self.native_port, |host| self.port(*host));
-        let json = "-H 'content-type: application/json'";
-        say("\ntry:");
-        say(&format!("  curl 'http://127.0.0.1:{port}/add?a=1&b=2'"));
-        say(&format!("  curl {json} -d '{{\"names\":[\"Thunder\",\"Bob\"]}}' http://127.0.0.1:{port}/users"));
-        say(&format!("  curl http://127.0.0.1:{port}/users\n"));
+        let url =
+            format!("http://127.0.0.1:{}", hosts.first().map_or(self.native_port, |host| self.port(*host)));
+        let ready = [format!("curl {url}/readyz")];
+        say("\ntry, in another terminal:");
+        for command in if commands.is_empty() { &ready } else { commands } {
+            say(&format!("  {}", command.replace("{url}", &url)));
+        }
+        if hosts.len() == 2 {
+            say(&format!("and the same on port {}, which is the Worker", self.edge_port));
+        }
+        say("\nready");
+        say("press Ctrl-C to stop");
     }
 }
 
@@ -185,7 +192,7 @@ impl Host {
                 let mut command = Command::new(server());
                 without_ours(&mut command);
                 command.arg("serve").env("LISTEN_ADDR", format!("127.0.0.1:{port}"));
-                command.env("DATABASE_URL", url).env("ALLOW_ANONYMOUS_WRITES", "true");
+                command.env("DATABASE_URL", url).envs(&Project::here().about.settings);
                 Process::start("the native host", &mut command, &log)
             }
             Self::Edge => {
@@ -247,12 +254,32 @@ async fn watch(mut running: Vec<Process>, mut cluster: Option<Cluster>) -> Resul
 }
 
 fn server() -> PathBuf {
-    target_dir().join("debug/pgspan-server")
+    target_dir().join("debug").join(&Project::here().about.native)
+}
+
+/// What is about to happen, and how long it takes.
+fn announce(hosts: &[Host], is_given: bool) {
+    let database = if is_given { "the database of DATABASE_URL" } else { "an embedded PostgreSQL" };
+    let started = match hosts {
+        [Host::Native] => "the native host",
+        [Host::Edge] => "the Worker (in wrangler dev)",
+        _ => "the native host and the Worker (in wrangler dev)",
+    };
+    say(&format!("This builds {started} and starts it on {database}, until Ctrl-C."));
+    let is_built = server().exists() && Worker::is_built();
+    say(match is_built {
+        true => "It takes some seconds, or as long as it takes to compile what has changed.",
+        false => {
+            "The first run compiles its tools too: some ten minutes on two cores. After that it takes seconds."
+        }
+    });
 }
 
 /// The Worker's settings, in the form that wrangler reads (dotenv, where `$` would name another variable).
 fn write_settings(path: &Path, url: &str) -> Result<()> {
-    let mut settings = vec![("ALLOW_ANONYMOUS_WRITES", "true".to_owned()), ("DATABASE_URL", url.to_owned())];
+    let of_project =
+        Project::here().about.settings.iter().map(|(name, value)| (name.as_str(), value.clone()));
+    let mut settings: Vec<_> = of_project.chain([("DATABASE_URL", url.to_owned())]).collect();
     for name in ["DATABASE_POOLER", "API_TOKEN"] {
         settings.extend(std::env::var(name).ok().map(|value| (name, value)));
     }

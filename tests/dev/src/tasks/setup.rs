@@ -5,43 +5,54 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ::tests::root;
+use crate::root;
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::child::without_ours;
-use crate::progress::Progress;
+use super::child::without_ours;
+use super::progress::Progress;
 
 /// The oldest Node.js that the pinned wrangler runs on (`engines` in package.json says the same).
 const NODE: (u32, u32) = (20, 3);
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// A program from the Rust registry, pinned.
+/// A program from the Rust registry, in the version that `Cargo.lock` has of the crate it belongs to.
 pub(crate) struct Tool {
     /// Its crate.
     package: &'static str,
     /// Its program.
     program: &'static str,
-    version: &'static str,
+    /// The crate whose version it must have.
+    of: &'static str,
 }
 
-/// Must be of the version of the `worker` crate.
-pub(crate) const WORKER_BUILD: Tool =
-    Tool { package: "worker-build", program: "worker-build", version: "0.8.7" };
+pub(crate) const WORKER_BUILD: Tool = Tool { package: "worker-build", program: "worker-build", of: "worker" };
 
-/// Must be of exactly the version of the `wasm-bindgen` crate.
 pub(crate) const WASM_BINDGEN: Tool =
-    Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version: "0.2.130" };
+    Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", of: "wasm-bindgen" };
 
-/// The cargo that runs us.
-pub(crate) fn cargo() -> Command {
+/// Installs all that the tasks need.
+pub(crate) async fn all(progress: &Progress) -> Result<()> {
+    node()?;
+    npm_packages(progress, &root()).await?;
+    wasm_target(progress).await?;
+    WORKER_BUILD.program(progress).await?;
+    WASM_BINDGEN.program(progress).await?;
+    Ok(())
+}
+
+/// The cargo that runs us, in the root folder.
+pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     without_ours(&mut command).current_dir(root());
     command
 }
 
 /// Checks that there is a Node.js, and a new enough one.
-pub(crate) fn node() -> Result<()> {
+///
+/// # Errors
+/// When there is not.
+pub fn node() -> Result<()> {
     let (major, minor) = NODE;
     let Some(found) = said(Command::new("node").arg("--version")) else {
         bail!("there is no Node.js on the PATH; install version {major}.{minor} or newer (nodejs.org)");
@@ -55,18 +66,21 @@ pub(crate) fn node() -> Result<()> {
     Ok(())
 }
 
-/// Installs what a folder's package-lock.json names, unless that is done.
-pub(crate) async fn npm_packages(progress: &Progress, folder: &Path) -> Result<()> {
+/// Installs what a folder's package-lock.json names, unless that is done. Without such a file it is written, from package.json.
+///
+/// # Errors
+/// When npm fails.
+pub async fn npm_packages(progress: &Progress, folder: &Path) -> Result<()> {
     let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     let wanted = changed(&folder.join("package-lock.json"));
     // npm writes its own copy of the lock file last.
     let installed = changed(&folder.join("node_modules/.package-lock.json"));
-    if installed.is_some() && installed >= wanted {
+    if installed.is_some() && wanted.is_some() && installed >= wanted {
         return Ok(());
     }
     let mut npm = Command::new("npm");
     npm.current_dir(folder).args([
-        "ci",
+        if wanted.is_some() { "ci" } else { "install" },
         "--ignore-scripts",
         "--prefer-offline",
         "--no-progress",
@@ -99,43 +113,58 @@ pub(crate) async fn wasm_target(progress: &Progress) -> Result<()> {
 impl Tool {
     /// The program at its pinned version: from the PATH, from an earlier run of any clone, or installed now.
     pub(crate) async fn program(&self, progress: &Progress) -> Result<PathBuf> {
-        let Self { package, program, version } = self;
-        if self.is_right(Path::new(program)) {
+        let Self { package, program, .. } = self;
+        let version = &self.version()?;
+        if prints_version(Path::new(program), version) {
             return Ok(PathBuf::from(program));
         }
         let home = cargo_home()?.join("pgspan-tools").join(format!("{package}-{version}"));
         let path = home.join("bin").join(program);
-        if !self.is_right(&path) {
+        if !prints_version(&path, version) {
             let mut install = cargo();
             install.args(["install", package, "--version", version, "--force", "--root"]).arg(&home);
             // They work for a second or so in each build: compiling them fast is worth more than running them fast.
             install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_LTO", "false");
             // Not --locked: wasm-bindgen-cli's lock file names a dependency that was withdrawn.
-            progress
+            let installed = progress
                 .run(&format!("installing {package} {version} (a few minutes, once)"), &mut install)
-                .await?;
+                .await;
+            installed.with_context(|| {
+                format!("{package} could not be installed; is crates.io reachable from here?")
+            })?;
         }
         ensure!(
-            self.is_right(&path),
+            prints_version(&path, version),
             "{} is not {program} {version}; remove it and try again",
             path.display()
         );
         Ok(path)
     }
 
-    fn is_right(&self, path: &Path) -> bool {
-        let said = said(Command::new(path).arg("--version"));
-        said.is_some_and(|said| said.split_whitespace().last() == Some(self.version))
-    }
-
-    /// What to tell a changed tool by.
-    pub(crate) fn version(&self) -> &'static str {
-        self.version
+    /// The version it must have.
+    pub(crate) fn version(&self) -> Result<String> {
+        let path = root().join("Cargo.lock");
+        let lock = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        locked(&lock, self.of).with_context(|| {
+            format!("Cargo.lock has no version of {}, whose {} builds the Worker", self.of, self.program)
+        })
     }
 }
 
+/// The version of a crate in a lock file, the newest if there are several.
+fn locked(lock: &str, name: &str) -> Option<String> {
+    let start = format!("name = \"{name}\"\nversion = \"");
+    let (_, rest) = lock.rsplit_once(&start)?;
+    rest.split('"').next().map(str::to_owned)
+}
+
+fn prints_version(program: &Path, version: &str) -> bool {
+    let said = said(Command::new(program).arg("--version"));
+    said.is_some_and(|said| said.split_whitespace().last() == Some(version))
+}
+
 /// A program of an npm package.
-pub(crate) fn npm_program(name: &str) -> PathBuf {
+pub fn npm_program(name: &str) -> PathBuf {
     root().join("node_modules/.bin").join(name)
 }
 
@@ -156,11 +185,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tools_are_of_the_versions_that_the_lock_file_has_of_their_crates() {
-        let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
-        for (tool, name) in [(WORKER_BUILD, "worker"), (WASM_BINDGEN, "wasm-bindgen")] {
-            let locked = format!("name = \"{name}\"\nversion = \"{}\"\n", tool.version());
-            assert!(lock.contains(&locked), "{name} {}", tool.version());
-        }
+    fn a_tool_has_the_version_of_its_crate_and_not_of_one_with_a_longer_name() {
+        let lock = "[[package]]\nname = \"worker\"\nversion = \"0.8.7\"\n\n\
+            [[package]]\nname = \"worker-macros\"\nversion = \"0.8.9\"\n";
+        assert_eq!(locked(lock, "worker").as_deref(), Some("0.8.7"));
+        assert_eq!(locked(lock, "wasm-bindgen"), None);
+        assert_eq!(WASM_BINDGEN.version().unwrap().split('.').count(), 3); // pgspan's own
     }
 }

@@ -1,66 +1,87 @@
 //! Building the Workers. `wrangler.toml` calls this too.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use tests::{root, target_dir};
+use serde_json::Value;
 
-use crate::child::without_ours;
-use crate::progress::{Progress, say};
-use crate::setup::{self, WASM_BINDGEN, WORKER_BUILD, cargo, npm_program};
+use super::child::without_ours;
+use super::progress::{Progress, say};
+use super::setup::{self, WASM_BINDGEN, WORKER_BUILD, cargo, npm_program};
+use crate::project::{Project, ask_cargo};
+use crate::{root, target_dir};
 
 /// `cargo xtask worker`'s arguments.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// The suites' Worker too, into tests/worker/build
+#[derive(Debug, Default, Args)]
+pub struct Options {
+    /// Also the Workers that only tests start
     #[arg(long)]
     tests: bool,
 }
 
 /// Builds what is asked for; all but instant when nothing changed.
-pub(crate) async fn run(progress: &Progress, options: &Options) -> Result<()> {
-    OURS.build(progress).await?;
-    if options.tests {
-        SUITES.build(progress).await?;
+///
+/// # Errors
+/// When a tool can't be installed, or the Worker does not compile.
+pub async fn run(progress: &Progress, options: &Options) -> Result<()> {
+    let workers = if options.tests { Worker::all()? } else { vec![Worker::of_project()?] };
+    for worker in workers {
+        worker.build(progress).await?;
     }
     Ok(())
 }
 
 /// A Worker that can be built.
 pub(crate) struct Worker {
-    name: &'static str,
-    /// Its crate's folder.
-    folder: &'static str,
+    /// What messages call it.
+    name: String,
+    /// Its crate's folder, from the root.
+    folder: String,
     /// What cargo calls the program.
-    program: &'static str,
-    /// Where what is built goes.
-    build: &'static str,
+    program: String,
+    /// Where `build/` and `entry.mjs` go.
+    home: PathBuf,
     /// Whether it is deployed, and so made as small as can be.
     is_deployed: bool,
 }
 
-/// pgspan's own.
-pub(crate) const OURS: Worker = Worker {
-    name: "the Worker",
-    folder: "edge-worker/worker",
-    program: "pgspan_worker",
-    build: "edge-worker/build",
-    is_deployed: true,
-};
-
-/// Somebody else's, which does what the suites ask.
-pub(crate) const SUITES: Worker = Worker {
-    name: "the suites' Worker",
-    folder: "tests/worker",
-    program: "tests_worker",
-    build: "tests/worker/build",
-    is_deployed: false,
-};
-
 impl Worker {
+    /// The project's own.
+    pub(crate) fn of_project() -> Result<Worker> {
+        let project = Project::here();
+        let folder = project.worker()?;
+        Ok(Worker {
+            name: "the Worker".to_owned(),
+            folder: folder.to_owned(),
+            program: project.program_in(folder)?.to_owned(),
+            home: root().join(project.worker_home()?),
+            is_deployed: true,
+        })
+    }
+
+    /// The project's own, and those that tests start.
+    pub(crate) fn all() -> Result<Vec<Worker>> {
+        let project = Project::here();
+        let for_tests = project.about.test_workers.iter().map(|folder| {
+            Ok(Worker {
+                name: format!("the Worker in {folder}"),
+                folder: folder.clone(),
+                program: project.program_in(folder)?.to_owned(),
+                home: root().join(folder),
+                is_deployed: false,
+            })
+        });
+        [Worker::of_project()].into_iter().chain(for_tests).collect()
+    }
+
+    /// Whether the project's own was built before, however long ago.
+    pub(crate) fn is_built() -> bool {
+        Worker::of_project().is_ok_and(|worker| worker.home.join("build/.stamp").exists())
+    }
+
     /// Builds it; all but instant when nothing changed.
     pub(crate) async fn build(&self, progress: &Progress) -> Result<()> {
         setup::node()?;
@@ -72,15 +93,16 @@ impl Worker {
         // What worker-build itself begins with, to the letter, so that cargo has nothing to do when it comes to that.
         let mut compile = cargo();
         compile.args(["build", "--lib", "--release", "--target", "wasm32-unknown-unknown"]);
-        compile.current_dir(root().join(self.folder)).env("WASM_BINDGEN_USE_JS_SYS", "1");
+        compile.current_dir(root().join(&self.folder)).env("WASM_BINDGEN_USE_JS_SYS", "1");
         // whole, since a relative one is another in each folder
         compile.env("CARGO_TARGET_DIR", target_dir());
         progress.run(&format!("compiling {}", self.name), &mut compile).await?;
+        copy_entry(&self.home)?;
 
         // The rest (bindings, wasm-opt, bundle) takes seconds whether or not the program changed, so we look first.
-        let compiled = target_dir().join("wasm32-unknown-unknown/release").join(self.program);
+        let compiled = target_dir().join("wasm32-unknown-unknown/release").join(&self.program);
         let stamp = stamp(&compiled.with_extension("wasm"))?;
-        let build = root().join(self.build);
+        let build = self.home.join("build");
         let noted = build.join(".stamp");
         let is_current = fs::read_to_string(&noted).is_ok_and(|noted| noted == stamp);
         if is_current && build.join("index.js").exists() && build.join("index_bg.wasm").exists() {
@@ -88,7 +110,7 @@ impl Worker {
         }
         let mut bundle = Command::new(worker_build);
         without_ours(&mut bundle).env("CARGO_TARGET_DIR", target_dir());
-        bundle.current_dir(root()).args(["--release", self.folder, "--out-dir"]).arg(&build);
+        bundle.current_dir(root()).args(["--release", &self.folder, "--out-dir"]).arg(&build);
         if !self.is_deployed {
             bundle.arg("--no-opt");
         }
@@ -102,9 +124,25 @@ impl Worker {
                 .await?;
         }
         fs::write(&noted, stamp).with_context(|| format!("could not write {}", noted.display()))?;
-        say(&format!("{} is in {}", self.name, self.build));
+        say(&format!("{} is in {}", self.name, build.display()));
         Ok(())
     }
+}
+
+/// Puts pgspan-edge's `entry.mjs`, in the version that the project depends on, beside the folder `build`.
+fn copy_entry(home: &Path) -> Result<()> {
+    let metadata = ask_cargo(&root(), &["metadata", "--format-version", "1"], |_| ())?;
+    let metadata: Value = serde_json::from_slice(&metadata)?;
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let edge = packages.find(|package| package["name"] == "pgspan-edge");
+    let manifest = edge.and_then(|package| package["manifest_path"].as_str());
+    let manifest = manifest.context("no package of this workspace depends on pgspan-edge")?;
+    let (from, to) = (Path::new(manifest).with_file_name("entry.mjs"), home.join("entry.mjs"));
+    let entry = fs::read(&from).with_context(|| format!("could not read {}", from.display()))?;
+    if fs::read(&to).is_ok_and(|found| found == entry) {
+        return Ok(()); // not touched: wrangler dev may be watching it
+    }
+    fs::write(&to, entry).with_context(|| format!("could not write {}", to.display()))
 }
 
 /// The functions' names are a sixth of the program, and no one is told them: a panic's place is logged by our own hook.
@@ -135,5 +173,5 @@ fn stamp(compiled: &Path) -> Result<String> {
     let hash = program.iter().chain(&packages).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    Ok(format!("{hash:016x} {} {}\n", WORKER_BUILD.version(), WASM_BINDGEN.version()))
+    Ok(format!("{hash:016x} {} {}\n", WORKER_BUILD.version()?, WASM_BINDGEN.version()?))
 }

@@ -8,8 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::places::{owned_dir, reachable_dir, root};
+use crate::places::{owned_dir, reachable_dir};
 use crate::random::random_hex;
+use crate::root;
 
 /// The folder with PostgreSQL's `bin/`, ready to run, and as whom.
 #[derive(Debug, Clone)]
@@ -20,9 +21,11 @@ pub(crate) struct Postgres {
 
 /// An account without rights, for a server that refuses to run as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Account {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct Account {
+    /// Its number.
+    pub uid: u32,
+    /// Its group's number.
+    pub gid: u32,
 }
 
 impl Postgres {
@@ -62,7 +65,10 @@ impl Postgres {
 
 impl Account {
     /// `nobody`, by the numbers it has here; initdb wants an account that has a name.
-    pub(crate) fn nobody() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such account.
+    pub fn nobody() -> Result<Self> {
         let accounts = fs::read_to_string("/etc/passwd").context("could not read /etc/passwd")?;
         let line = accounts.lines().find(|line| line.starts_with("nobody:"));
         let mut fields = line.unwrap_or_default().split(':').skip(2).map(str::parse);

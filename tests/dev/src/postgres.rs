@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::NoTls;
 
 use crate::binaries::Postgres;
-use crate::places::{clone_name, owned_dir, private_dir, reachable_dir, target_dir};
+use crate::places::{clone_name, owned_dir, private_dir, reachable_dir};
 use crate::process::end_group;
 use crate::random::random_hex;
-use crate::{Process, command_line, free_port};
+use crate::{Process, command_line, free_port, target_dir};
 
 /// The only role there is, a superuser.
 const ROLE: &str = "pgspan";
@@ -293,7 +293,10 @@ impl Drop for Cluster {
 }
 
 /// A place for throwaway clusters, and what stands before them, with a short path, where the account that runs the server can go.
-pub(crate) fn short_dir() -> Result<PathBuf> {
+///
+/// # Errors
+/// When it can't be created, or belongs to someone else.
+pub fn short_dir() -> Result<PathBuf> {
     let user = geteuid();
     if user.is_root() {
         return reachable_dir();
