@@ -1,15 +1,18 @@
 //! A database for an example of the documentation.
 
 use anyhow::{Context as _, Result};
+use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
 use pgspan_dev::{Cluster, random_hex};
 
-/// A database of an example's own, with a few tables, for as long as this lives.
+/// Ends with the process; what it leaves on the disk goes with the next run's start.
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// A database of an example's own, with a few tables.
 #[derive(Debug)]
 pub struct Example {
     url: String,
-    _cluster: Option<Cluster>,
 }
 
 impl Example {
@@ -20,7 +23,7 @@ impl Example {
 }
 
 /// Creates it on the server that `PGSPAN_TEST_DATABASE_URL` names (`cargo xtask test` starts one), else on one that is
-/// started for it.
+/// started for the whole process.
 ///
 /// # Errors
 /// When there is no server, or it refuses.
@@ -28,19 +31,16 @@ impl Example {
 /// # Cancel safety
 /// Dropping the future may leave the database behind.
 pub async fn example() -> Result<Example> {
-    let (server, cluster) = match std::env::var("PGSPAN_TEST_DATABASE_URL") {
-        Ok(url) => (url, None),
-        Err(_) => {
-            let cluster = Cluster::throwaway(&[]).await?;
-            (cluster.url("postgres"), Some(cluster))
-        }
+    let server = match std::env::var("PGSPAN_TEST_DATABASE_URL") {
+        Ok(url) => url,
+        Err(_) => CLUSTER.get_or_try_init(|| Cluster::throwaway(&[])).await?.url("postgres"),
     };
     let name = format!("example_{}", random_hex(8)?);
     execute(&server, &format!("CREATE DATABASE {name}")).await?;
     let (base, rest) = server.rsplit_once("/postgres").context("the server's URL has no database")?;
     let url = format!("{base}/{name}{rest}");
     execute(&url, TABLES).await?;
-    Ok(Example { url, _cluster: cluster })
+    Ok(Example { url })
 }
 
 async fn execute(url: &str, sql: &str) -> Result<()> {
