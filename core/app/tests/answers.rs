@@ -4,6 +4,8 @@
 //! Siblings that were looked for: each endpoint with each way to fail its input, in the query and in the body; who may write, in each of
 //! the three modes; each class of SQLSTATE for a read and for a write; what is no answer at all.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fmt::Write as _;
 
 use axum::Router;
@@ -11,7 +13,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use pgspan::testing::{Reply, ScriptedDriver};
 use pgspan::types::Type;
-use pgspan_app::{Options, Writes, misconfigured, router};
+use pgspan_app::router;
+use pgspan_http::{Options, Writes, misconfigured};
 use tower::ServiceExt;
 
 const TOKEN: &str = "a-token-of-the-tests";
