@@ -10,7 +10,7 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use mimalloc::MiMalloc;
 use pgspan::{ConnectionUrl, Database, Error, Kind, sql};
-use pgspan_app::{Options, Writes};
+use pgspan_http::{Options, Writes};
 use pgspan_server::check::{self, Finding};
 use pgspan_server::logs::Logs;
 use pgspan_server::metrics::Metrics;

@@ -4,8 +4,9 @@
 //! session; [`router`] puts it behind HTTP, and neither knows which host it runs on.
 
 mod add;
-mod http;
+mod handlers;
+mod router;
 pub mod users;
 
 pub use add::{Sum, add, sum};
-pub use http::{Options, Writes, misconfigured, router};
+pub use router::router;

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use axum::Router;
 use pgspan::{Database, Error, Kind};
-use pgspan_app::{Options, Writes};
 use pgspan_edge::{Connections, PoolObject, log_to_console, respond, variable};
+use pgspan_http::{Options, Writes};
 use worker::{
     Context, DurableObject, Env, Request, Response, Result, State, durable_object, event, wasm_bindgen,
 };
@@ -64,7 +64,7 @@ fn application(env: &Env, database: std::result::Result<Database, Vec<Error>>) -
 
 fn misconfigured(settings: Option<Vec<Error>>, options: Option<Error>) -> Router {
     let faults = settings.into_iter().flatten().chain(options);
-    pgspan_app::misconfigured(&faults.collect::<Vec<_>>())
+    pgspan_http::misconfigured(&faults.collect::<Vec<_>>())
 }
 
 fn options(env: &Env) -> std::result::Result<Options, Error> {

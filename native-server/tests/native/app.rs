@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use pgspan::{Database, Settings, sql};
-use pgspan_app::{Options, Writes};
+use pgspan_http::{Options, Writes};
 use pgspan_server::{Driver, PoolSettings, migrate, serve};
 use tests::http;
 use tokio::io::AsyncWriteExt;

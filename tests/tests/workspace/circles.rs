@@ -11,7 +11,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-const FOLDERS: [&str; 4] = ["core/src", "core/scan/src", "native-server/src", "edge-worker/src"];
+const FOLDERS: [&str; 5] =
+    ["core/src", "core/scan/src", "core/http/src", "native-server/src", "edge-worker/src"];
 
 #[test]
 fn no_two_files_need_each_other() -> Result<()> {

@@ -43,7 +43,7 @@ fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> 
         "wasm-bindgen",
         "wasm-bindgen-futures",
     ];
-    for package in ["pgspan", "pgspan-app", "pgspan-macros", "pgspan-scan"] {
+    for package in ["pgspan", "pgspan-app", "pgspan-http", "pgspan-macros", "pgspan-scan"] {
         let dependencies = &declared[package];
         for name in names(dependencies) {
             let host = ["pgspan-server", "pgspan-edge", "tests", "tests-worker", "pgspan-worker", "xtask"]

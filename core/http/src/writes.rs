@@ -1,13 +1,12 @@
 //! Who may write, and from where.
 
-use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use pgspan::{Error, Kind};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::problem::Problem;
+use crate::problem::Problem;
 
 /// Who may write.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -48,20 +47,24 @@ impl Writes {
 
     /// What is asked of a request with a body, in this order: its media type, so that no form of another site can send
     /// it; its host and origin.
-    pub(super) fn check_form(&self, request: &Request) -> Result<(), Problem> {
-        let headers = request.headers();
+    pub(crate) fn check_form(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         if !headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json) {
             return Err(Problem::unsupported_media_type("Content-Type must be application/json"));
         }
         if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(Problem::unsupported_media_type("a body must not be compressed"));
         }
-        self.check_host(request.uri(), headers)?;
+        self.check_host(uri, headers)?;
+        self.check_origin(uri, headers)
+    }
+
+    /// While everyone may write, no page of another site may.
+    pub(crate) fn check_origin(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         match (self, headers.get(ORIGIN)) {
             (Writes::Anonymous, Some(origin)) => {
                 let origin = origin.to_str().unwrap_or_default();
                 let theirs = origin.split_once("://").map(|(_, authority)| authority);
-                match theirs == host(request.uri(), headers) {
+                match theirs == host(uri, headers) {
                     true => Ok(()),
                     false => Err(Problem::forbidden("pages of other sites may not write here")),
                 }
@@ -71,7 +74,7 @@ impl Writes {
     }
 
     /// While everyone may write, only loopback hosts are answered.
-    pub(super) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(crate) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         if !matches!(self, Writes::Anonymous) {
             return Ok(());
         }
@@ -88,7 +91,7 @@ impl Writes {
     }
 
     /// Whether this request may write.
-    pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(crate) fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let digest = match self {
             Writes::Anonymous => return Ok(()),
             Writes::Forbidden => {

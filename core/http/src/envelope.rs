@@ -14,12 +14,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
 use pgspan::Database;
-use tower_layer::{Layer, layer_fn};
+use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
-use super::App;
-use super::problem::Problem;
+use crate::context::RequestContext;
+use crate::options::Options;
+use crate::problem::Problem;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -28,17 +29,46 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const HEADERS_MOST: usize = 100;
 const HEADERS_BYTES: usize = 16 * 1024;
 
-/// Lays the envelope around every route of the application.
-pub(super) fn envelope(app: Arc<App>) -> impl Layer<Route, Service = Enveloped> + Clone {
-    layer_fn(move |route| Enveloped { app: app.clone(), route }) // not `from_fn`, which costs each request more
+/// A layer around the routes of a service. [`service`](crate::service) lays it; lay it yourself around a router that is made
+/// in another way: `router.layer(Envelope::new(db, options))`, after all of its routes and fallbacks.
+///
+/// * Every answer has the headers `x-request-id` (the caller's, if it is 1 to 64 letters, digits and hyphens; else a new one),
+///   `x-content-type-options: nosniff` and `cache-control: no-store`; and `server-timing` where PostgreSQL was asked: how long it
+///   was waited for, and for how many round trips.
+/// * A request has a deadline ([`Options::request_timeout`]), for everything that is done through [`Db`](crate::Db).
+/// * A [`Problem`] gets its body, and is logged once (`warn`, with its cause) if its status is 500 or above.
+/// * A handler that panics is answered 500 `internal`, where panics unwind. Where they abort, as in a Worker, the host says so.
+/// * More than 100 headers, or than 16 KiB of them with the path and the query, are 431 `headers_too_large`. This is below the
+///   hosts' own limits, so that the answer is the same on all of them.
+/// * While [everyone may write](crate::Writes::Anonymous), only loopback hosts are answered.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    context: RequestContext,
 }
 
-#[derive(Clone)]
-pub(super) struct Enveloped {
-    app: Arc<App>,
+impl Envelope {
+    /// For requests that are answered from this database, unless they bring one of their own as an extension.
+    pub fn new(db: Database, options: Options) -> Envelope {
+        Envelope { context: RequestContext { db, options: Arc::new(options) } }
+    }
+}
+
+impl Layer<Route> for Envelope {
+    type Service = Enveloped;
+
+    fn layer(&self, route: Route) -> Enveloped {
+        Enveloped { context: self.context.clone(), route }
+    }
+}
+
+/// A route in its [`Envelope`].
+#[derive(Debug, Clone)]
+pub struct Enveloped {
+    context: RequestContext,
     route: Route,
 }
 
+// Not axum's `from_fn`, which costs each request more.
 impl Service<Request> for Enveloped {
     type Response = Response;
     type Error = Infallible;
@@ -50,10 +80,11 @@ impl Service<Request> for Enveloped {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = request_id(request.headers());
-        let db = request.extensions().get().unwrap_or(&self.app.db);
-        let db = db.with_deadline(self.app.options.request_timeout);
-        let answer = refuse(&self.app, &request).map(|()| {
-            request.extensions_mut().insert(db.clone());
+        let options = &self.context.options;
+        let db = request.extensions().get().unwrap_or(&self.context.db);
+        let db = db.with_deadline(options.request_timeout);
+        let answer = refuse(options, &request).map(|()| {
+            request.extensions_mut().insert(RequestContext { db: db.clone(), options: options.clone() });
             self.route.call(request)
         });
         Box::pin(async move {
@@ -83,7 +114,7 @@ fn finish(response: Response, id: HeaderValue, db: &Database) -> Response {
 }
 
 /// The same for an answer that no database was asked for.
-pub(super) fn seal(response: Response, id: HeaderValue) -> Response {
+pub(crate) fn seal(response: Response, id: HeaderValue) -> Response {
     let mut response = Problem::render(response, &id);
     let headers = response.headers_mut();
     headers.reserve(4); // these, and the timing
@@ -93,8 +124,8 @@ pub(super) fn seal(response: Response, id: HeaderValue) -> Response {
     response
 }
 
-/// What is refused whatever the path. A write looks at its media type first, and then at its host by itself.
-fn refuse(app: &App, request: &Request) -> Result<(), Problem> {
+/// What is refused whatever the path. A POST looks at its media type first, and then at its host by itself.
+fn refuse(options: &Options, request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
     let lines: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
@@ -103,12 +134,12 @@ fn refuse(app: &App, request: &Request) -> Result<(), Problem> {
     }
     match *request.method() {
         Method::POST => Ok(()),
-        _ => app.options.writes.check_host(request.uri(), headers),
+        _ => options.writes.check_host(request.uri(), headers),
     }
 }
 
 /// The caller's id if it is one, else a new one.
-pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let theirs = headers.get(X_REQUEST_ID).filter(|id| {
         let id = id.as_bytes();
         (1..=64).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')

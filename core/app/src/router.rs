@@ -1,40 +1,11 @@
-//! The endpoints, and what every answer has in common.
-
-mod envelope;
-mod handlers;
-mod input;
-mod problem;
-mod readiness;
-mod writes;
-
-use std::sync::Arc;
-use std::time::Duration;
+//! The application's routes, as a service.
 
 use axum::Router;
-use axum::http::HeaderMap;
-use axum::response::IntoResponse;
 use axum::routing::get;
-use pgspan::{Database, Error};
+use pgspan::Database;
+use pgspan_http::{Options, service};
 
-use envelope::{envelope, request_id, seal};
-use problem::Problem;
-use readiness::Readiness;
-pub use writes::Writes;
-
-/// How the application is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Who may write. Default: no one.
-    pub writes: Writes,
-    /// How long a request may take, its body included. Default: 10 s, longer than any statement may.
-    pub request_timeout: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { writes: Writes::default(), request_timeout: Duration::from_secs(10) }
-    }
-}
+use crate::{handlers, users};
 
 /// The application's router, the same on both hosts. Build it once: that costs more than a request. A request that brings a
 /// [`Database`] of its own, as an extension, is answered from that.
@@ -47,7 +18,8 @@ impl Default for Options {
 /// use axum::body::Body;
 /// use axum::http::{Request, StatusCode};
 /// use pgspan::testing::{Reply, ScriptedDriver};
-/// use pgspan_app::{Options, Writes, router};
+/// use pgspan_app::router;
+/// use pgspan_http::{Options, Writes};
 /// use tower::ServiceExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -87,31 +59,8 @@ impl Default for Options {
 /// # }
 /// ```
 pub fn router(db: Database, options: Options) -> Router {
-    let app = Arc::new(App { db, options, readiness: Readiness::default() });
-    Router::new()
+    let routes = Router::new()
         .route("/add", get(handlers::add).post(handlers::post_add))
-        .route("/users", get(handlers::list_users).post(handlers::post_users))
-        .route("/livez", get(handlers::livez))
-        .route("/readyz", get(handlers::readyz))
-        .fallback(async || Problem::not_found())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(envelope(app.clone()))
-        .with_state(app)
-}
-
-/// What a host serves that can't start because of its settings: every request is answered with what is wrong.
-///
-/// It is for hosts that can't refuse to start, as a Worker can't.
-pub fn misconfigured(faults: &[Error]) -> Router {
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    let problem = Problem::misconfigured(&faults.join("; "));
-    Router::new()
-        .fallback(async move |headers: HeaderMap| seal(problem.into_response(), request_id(&headers)))
-}
-
-/// What every handler can reach.
-struct App {
-    db: Database,
-    options: Options,
-    readiness: Readiness,
+        .route("/users", get(handlers::list_users).post(handlers::post_users));
+    service(routes, db, options, users::schema_exists)
 }

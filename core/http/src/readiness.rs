@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::lock::Mutex as Turns;
-use pgspan::Database;
+use pgspan::{Database, Sql};
 
-use super::problem::Problem;
-use crate::users;
+use crate::problem::Problem;
 
 /// How long an answer is kept: below every probe's interval, and within the two seconds in which a host heals.
 const KEPT: Duration = Duration::from_secs(1);
@@ -21,12 +20,12 @@ const BUSY: Duration = Duration::from_secs(10);
 const BRIEFLY: Duration = Duration::from_millis(500);
 
 /// What was found last, for all who ask.
-#[derive(Debug, Default)]
-pub(super) struct Readiness {
+pub(crate) struct Readiness {
+    is_ready: fn() -> Sql<'static>,
     last: Mutex<Last>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Last {
     answer: Option<(Duration, Result<(), Problem>)>,
     /// When a connection was had last; before the first, when one was asked for first.
@@ -36,7 +35,12 @@ struct Last {
 }
 
 impl Readiness {
-    pub(super) async fn ask(&self, db: &Database) -> Result<(), Problem> {
+    /// Asked by this statement, whose answer is `true` or `false`.
+    pub(crate) fn new(is_ready: fn() -> Sql<'static>) -> Readiness {
+        Readiness { is_ready, last: Mutex::default() }
+    }
+
+    pub(crate) async fn ask(&self, db: &Database) -> Result<(), Problem> {
         if let Some(known) = self.known(db.now()) {
             return known;
         }
@@ -72,11 +76,11 @@ impl Readiness {
         let found = match db.with_deadline(patience).until_deadline(db.session()).await.flatten() {
             Ok(mut session) => {
                 self.lock().had = Some(db.now());
-                session.fetch_one(users::schema_exists()).await
+                session.fetch_one((self.is_ready)()).await
             }
             // are all in use, or is the database away? The shared connections know. A login that was refused is no burst.
             Err(error) if lately && error.sqlstate().is_none() && db.settings().shared_connections > 0 => {
-                let asked = db.fetch_one(users::schema_exists());
+                let asked = db.fetch_one((self.is_ready)());
                 db.with_deadline(BRIEFLY).until_deadline(asked).await.flatten().map_err(|_| error)
             }
             Err(error) => Err(error),
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_for_a_second() {
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(|| Sql::new("SELECT true"));
         let at = Duration::from_millis;
         assert!(readiness.known(at(0)).is_none());
         readiness.lock().answer = Some((at(10), Err(Problem::not_ready("x"))));
