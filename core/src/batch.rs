@@ -113,6 +113,9 @@ impl<'s, 'q> Batch<'s, 'q> {
         let has_pooler = session.scope.settings().pooler.is_some();
         // a statement by itself is a transaction; behind a pooler the limits must travel with it
         let alone = statements.is_empty() || statements.len() == 1 && !has_pooler;
+        if statements.len() == 1 {
+            session.check_all(0, &statements).await.map_err(|error| error.at(0))?; // no transaction is seen here
+        }
         let mut retry = Retry::new(session.scope.clone());
         loop {
             let sent = match alone {

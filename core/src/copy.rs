@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use pgspan_scan::Command;
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use crate::error::{Error, Kind, Result, Stake, Verdict};
@@ -32,7 +33,7 @@ impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyIn<'s>> {
         let limit = session.copy_limit(sql);
         let sink = session
-            .start_copy(depth, sql, limit, |Wire { client, .. }, encoded| {
+            .start_copy(depth, sql, Command::CopyIn, limit, |Wire { client, .. }, encoded| {
                 Box::pin(client.copy_in(encoded.text()))
             })
             .await;
@@ -94,7 +95,7 @@ impl<'s> CopyOut<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyOut<'s>> {
         let limit = session.copy_limit(sql);
         let stream = session
-            .start_copy(depth, sql, limit, |Wire { client, .. }, encoded| {
+            .start_copy(depth, sql, Command::CopyOut, limit, |Wire { client, .. }, encoded| {
                 Box::pin(client.copy_out(encoded.text()))
             })
             .await?;
@@ -163,20 +164,33 @@ impl Session {
     }
 
     /// Starts a COPY. Until it is finished it counts as unanswered.
-    async fn start_copy<T, F>(&mut self, depth: usize, sql: &Sql<'_>, limit: Limit, start: F) -> Result<T>
+    async fn start_copy<T, F>(
+        &mut self,
+        depth: usize,
+        sql: &Sql<'_>,
+        command: Command,
+        limit: Limit,
+        start: F,
+    ) -> Result<T>
     where
         F: for<'c> FnOnce(Wire<'c>, &'c Encoded<'c>) -> Sent<'c, T>,
     {
-        let refused = match (sql.is_copy(), sql.has_parameters()) {
-            (false, _) => Some("only COPY can be copied: use execute or fetch_all for other statements"),
-            (true, true) => Some("COPY takes no parameters: PostgreSQL has none there"),
-            (true, false) => None,
+        let inspection = sql.inspect();
+        let refused = match inspection.command {
+            _ if sql.has_parameters() => Some("COPY takes no parameters: PostgreSQL has none there"),
+            given if given == command => None,
+            Command::CopyIn => Some("this is COPY … FROM STDIN, which sends data: use copy_in"),
+            Command::CopyOut => Some("this is COPY … TO STDOUT, which gives data: use copy_out"),
+            _ => Some(
+                "only COPY … FROM STDIN and COPY … TO STDOUT can be copied: use execute or fetch_all for other statements",
+            ),
         };
         if let Some(refused) = refused {
             self.account.fail(None);
             return Err(Error::refused(refused));
         }
         self.before_flight(depth, &[]).await?;
+        self.admit_effect(depth, &inspection).inspect_err(|_| self.account.fail(None))?;
         self.start(depth, sql, Stake::Nothing, limit, start).await
     }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result, Stake};
 use crate::port::BoxFuture;
 use crate::row::{FromRow, Shape};
 use crate::session::pipeline::{Pipeline, Wire, perform, stream};
-use crate::session::{Behind, Limit, Line, Role, Session, Want, log_start, stake};
+use crate::session::{Behind, Limit, Line, Role, Session, Want, limit_set_by, log_start, stake};
 use crate::sql::{Encoded, Sql};
 use crate::transaction::Transaction;
 
@@ -138,7 +138,7 @@ impl Session {
         // behind a pooler the next statement may meet another server
         let lifts = is_local || self.scope.settings().pooler.is_none();
         if lifts {
-            lines.push(Line::ours(Limit::Unlimited.set(is_local), Role::SetLimit, usual));
+            lines.push(Line::set_limit(Limit::Unlimited, is_local, Role::SetLimit, usual));
         }
         let Some(lease) = &self.lease else {
             return Err(Error::new(Kind::Unusable, "the session is closed"));
@@ -161,6 +161,7 @@ impl Session {
         let (answer, waited) = self.scope.flight(self.scope.within(deadline, sent)).await;
         drop(pipeline);
         self.account.unanswered -= answers.len();
+        self.enter_limits(&lines, &answers);
         let answer = answer.ok();
         log_start(&self.scope, waited, sql, answer.as_ref());
         self.account.unanswered -= usize::from(answer.as_ref().is_some_and(Result::is_err));
@@ -169,9 +170,13 @@ impl Session {
             Some(answer) => answer.map_err(|error| self.judge(error, stake, sql)),
             None => Err(Error::deadline(stake)),
         };
-        // in a transaction that failed the rollback does it
-        if lifts && !self.account.broken && (answer.is_ok() || !is_local) {
+        let set = limit_set_by(sql).filter(|_| answer.is_ok());
+        if let Some((local, limit)) = set {
+            self.account.set_limit(local, limit); // the caller's own, which nothing of ours may undo
+        } else if lifts && !self.account.broken && (answer.is_ok() || !is_local) {
+            // in a transaction that failed the rollback does it
             self.forget(&[usual.set(is_local)]);
+            self.account.kept = if is_local { self.account.kept } else { usual };
         }
         answer
     }

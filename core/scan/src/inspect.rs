@@ -29,7 +29,7 @@ pub struct Inspection {
     pub effect: Effect,
     /// The `statement_timeout` that it sets: whether for the transaction alone, and which.
     pub statement_timeout: Option<(bool, TimeLimit)>,
-    /// The first `$n` that was written by hand; in CREATE and PREPARE, whose bodies have their own, none.
+    /// The first `$n` that was written by hand; in CREATE FUNCTION, CREATE PROCEDURE and PREPARE, whose bodies have their own, none.
     pub by_hand: Option<u32>,
     /// A parameter stands where PostgreSQL does not see it: in quotes or a comment, or directly behind a word.
     pub hides_parameter: bool,
@@ -74,7 +74,7 @@ pub fn inspect(text: &str, placed: &[usize]) -> Inspection {
         effect = Effect::SessionState;
     }
     let mut traces = Traces::new(effect::names_functions_only(first, rest));
-    let mut parameters = Parameters::new(placed, first);
+    let mut parameters = Parameters::new(placed, first, rest);
     let mut cursor = Cursor::new(text);
     while let Some(token) = Token::next(&mut cursor) {
         parameters.pass(&token);
@@ -89,6 +89,12 @@ pub fn inspect(text: &str, placed: &[usize]) -> Inspection {
         by_hand: parameters.by_hand,
         hides_parameter: parameters.are_hidden(),
     }
+}
+
+/// Where each `$n` begins, in bytes and in order.
+pub fn parameters(text: &str) -> Vec<usize> {
+    let parameters = Tokens::new(text).filter(|token| token.kind == Kind::Parameter);
+    parameters.map(|token| token.at).collect()
 }
 
 /// The word that says what the statement is: before it may be empty statements and parentheses.

@@ -188,7 +188,7 @@ impl Shared {
             Err(Elapsed::Deadline) => None, // it says nothing about the connection
             Err(Elapsed::Limit) => {
                 self.lock().connections.retain(|connection| {
-                    let is_trusted = !connection.is_doubted(now);
+                    let is_trusted = !Arc::ptr_eq(connection, &doubted) && !connection.is_doubted(now);
                     if !is_trusted {
                         connection.watch.end();
                     }

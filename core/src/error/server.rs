@@ -48,6 +48,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) text: &'a str,
     /// It is part of the program, so that it holds no value.
     pub(crate) is_fixed: bool,
+    pub(crate) has_parameters: bool,
     /// A part of it may be stored though it failed, unless it was in a transaction.
     pub(crate) commits_by_itself: bool,
     pub(crate) detail: ErrorDetail,
@@ -124,8 +125,13 @@ impl Asked<'_> {
         if raised || inside || !code.starts_with("42") {
             return false;
         }
-        // of operators and functions in an argument it is said without quotes
-        if code == "42883" && error.position().is_none() {
+        // A place in the text is told of what is found before any value is looked at. Without one it may be an argument that is quoted,
+        // whatever it holds.
+        let message = error.message();
+        let denied = message.strip_prefix("permission denied for ").and_then(|what| what.rsplit(' ').next());
+        // Of operators and functions it is said without quotes.
+        let is_placed = error.position().is_some();
+        if !is_placed && (code == "42883" || self.has_parameters && denied.is_none()) {
             return false;
         }
         let text = self.shown();
@@ -133,7 +139,7 @@ impl Asked<'_> {
             let mut windows = text.as_bytes().windows(name.len().max(1));
             windows.any(|window| window.eq_ignore_ascii_case(name.as_bytes()))
         };
-        error.message().split('"').skip(1).step_by(2).all(is_in_text)
+        message.split('"').skip(1).step_by(2).chain(denied).all(is_in_text)
     }
 
     /// The text without the values that one made at run time may hold.

@@ -35,6 +35,8 @@ pub(crate) struct Block {
     pub(crate) id: Option<TransactionId>,
     /// How long a statement in it may take, if that was set in it.
     pub(crate) limit: Option<Limit>,
+    /// What the caller set in it for the session, which holds once it is committed.
+    for_session: Option<Limit>,
 }
 
 #[derive(Debug)]
@@ -92,21 +94,32 @@ impl Account {
         self.blocks.iter().rev().find_map(|block| block.limit).unwrap_or(self.wanted)
     }
 
-    /// A statement of the caller's own set the server's limit: for the transaction, or for the session.
+    /// A statement of the caller's own set the server's limit: for the transaction, or for the session. PostgreSQL undoes both with the
+    /// transaction or savepoint in which that was.
     pub(crate) fn set_limit(&mut self, local: bool, limit: Limit) {
-        if let Some(block) = self.blocks.last_mut() {
-            block.limit = Some(limit);
-        }
-        if !local {
-            (self.wanted, self.kept) = (limit, limit);
+        match self.blocks.last_mut() {
+            Some(block) => {
+                block.limit = Some(limit);
+                block.for_session = if local { block.for_session } else { Some(limit) };
+            }
+            None if local => {}
+            None => (self.wanted, self.kept) = (limit, limit),
         }
     }
 
-    /// The innermost block was kept: what was set in it is so for the block around it.
+    /// The innermost block was kept: what was set in it is so for the block around it, or for the session.
     pub(crate) fn close_block(&mut self) {
-        let limit = self.blocks.pop().and_then(|block| block.limit);
-        if let (Some(limit), Some(around)) = (limit, self.blocks.last_mut()) {
-            around.limit = Some(limit);
+        let Some(Block { limit, for_session, .. }) = self.blocks.pop() else { return };
+        match self.blocks.last_mut() {
+            Some(around) => {
+                around.limit = limit.or(around.limit);
+                around.for_session = for_session.or(around.for_session);
+            }
+            None => {
+                if let Some(limit) = for_session {
+                    (self.wanted, self.kept) = (limit, limit);
+                }
+            }
         }
     }
 
@@ -145,7 +158,7 @@ impl Block {
             Start::Begin(options) => options.own_timeout().map(Limit::Of),
             Start::Savepoint(_) => None,
         };
-        Block { begun: false, failed: None, start, id: None, limit }
+        Block { begun: false, failed: None, start, id: None, limit, for_session: None }
     }
 
     /// What undoes it.

@@ -42,6 +42,9 @@ impl Session {
         let answers = self.flight(&lines, want).await?;
         let judged = self.judge_commit(&lines, answers, stake);
         let id = self.account.blocks.first().and_then(|block| block.id);
+        if judged.is_ok() {
+            self.account.close_block();
+        }
         // COMMIT was answered, so there is no block any more; if not, the connection is closed anyway
         self.account.blocks.clear();
         judged.map_err(|error| match error.is_outcome_unknown() {

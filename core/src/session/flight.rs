@@ -18,6 +18,8 @@ pub(crate) struct Line<'q> {
     role: Role,
     /// How long it may take.
     limit: Limit,
+    /// What it sets the server's limit for the session to, if it is ours and does.
+    sets: Option<Limit>,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,12 @@ pub(crate) enum Role {
 
 impl<'q> Line<'q> {
     pub(crate) fn ours(sql: Sql<'static>, role: Role, limit: Limit) -> Line<'q> {
-        Line { sql: Text::Ours(sql), role, limit }
+        Line { sql: Text::Ours(sql), role, limit, sets: None }
+    }
+
+    /// Sets the server's limit, for the transaction or for the session.
+    pub(crate) fn set_limit(to: Limit, is_local: bool, role: Role, limit: Limit) -> Line<'q> {
+        Line { sets: (!is_local).then_some(to), ..Line::ours(to.set(is_local), role, limit) }
     }
 
     pub(crate) fn sql(&self) -> &Sql<'_> {
@@ -102,7 +109,7 @@ impl Session {
         timeout: Option<Duration>,
         want: Want,
     ) -> Result<Vec<Outcome>> {
-        self.check_all(1, statements).await?;
+        self.check_all(0, statements).await?;
         let (mut outcomes, mut failed) = (Vec::new(), Failed::default());
         for (position, sql) in statements.iter().enumerate() {
             let options = TransactionOptions::new();
@@ -137,8 +144,9 @@ impl Session {
         // behind a pooler the session's limit is one of the transaction's
         let is_behind = self.account.kept != self.account.wanted && settings.pooler.is_none();
         let first = self.account.blocks.first().is_some_and(|block| !block.begun);
-        let session = (is_behind && first).then(|| self.account.wanted.set(false));
-        session.map(|sql| Line::ours(sql, Role::Opening, limit)).into_iter().chain(opening).collect()
+        let session = (is_behind && first)
+            .then(|| Line::set_limit(self.account.wanted, false, Role::Opening, limit));
+        session.into_iter().chain(opening).collect()
     }
 
     /// How long a statement may take now. Behind a pooler the server's own default is none of ours.
@@ -166,16 +174,16 @@ impl Session {
         for sql in statements {
             let limit = sql.own_timeout().or(timeout).map_or(usual, Limit::Of);
             if limit != kept {
-                lines.push(Line::ours(limit.set(is_local), Role::SetLimit, kept));
+                lines.push(Line::set_limit(limit, is_local, Role::SetLimit, kept));
                 kept = limit;
             }
-            lines.push(Line { sql: Text::Theirs(sql), role: Role::Statement, limit });
+            lines.push(Line { sql: Text::Theirs(sql), role: Role::Statement, limit, sets: None });
             if let Some((_, set)) = limit_set_by(sql) {
                 (usual, kept) = (set, set);
             }
         }
         if usual != kept {
-            lines.push(Line::ours(usual.set(is_local), Role::SetLimit, kept));
+            lines.push(Line::set_limit(usual, is_local, Role::SetLimit, kept));
         }
     }
 
@@ -214,6 +222,7 @@ impl Session {
         let ((), waited) = self.scope.flight(receiving).await;
         drop(pipeline);
         self.account.unanswered -= answers.len();
+        self.enter_limits(lines, &answers);
         let shown = |role| matches!(role, Role::Statement | Role::Ending);
         let lines = lines.iter().enumerate().filter(|(_, line)| shown(line.role));
         log_flight(&self.scope, waited, lines.map(|(position, line)| (line.sql(), answers.get(position))));
@@ -278,9 +287,6 @@ impl Session {
             }
             position += usize::from(is_statement);
         }
-        if depth == 0 {
-            self.account.kept = self.account.wanted;
-        }
         let of = |sql| if unknown.is_some() { Stake::Commit } else { stake(depth, sql) };
         let (position, error) = match (failure, unanswered) {
             (Some(((position, sql), error)), _) => (position, self.judge(error, of(sql), sql)),
@@ -330,6 +336,12 @@ impl Session {
         self.judge_opening(&opening, opened, behind)?;
         answers.filter_map(Result::err).for_each(|error| self.judge_limit(depth, &error));
         Ok(())
+    }
+
+    /// Enters what the server has for a limit now, outside of a transaction.
+    pub(crate) fn enter_limits(&mut self, lines: &[Line<'_>], answers: &[Answer]) {
+        let set = lines.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+        self.account.kept = set.filter_map(|(line, _)| line.sets).last().unwrap_or(self.account.kept);
     }
 
     /// A limit that could not be set: in a transaction that failed that is so of all that is behind the failure.

@@ -12,7 +12,7 @@ mod session;
 
 pub(crate) use account::{Block, Start};
 pub(crate) use fetch::{fetches, one, optional};
-pub(crate) use flight::{Failed, Line, Role};
+pub(crate) use flight::{Failed, Line, Role, limit_set_by};
 pub(crate) use limit::Limit;
 pub(crate) use log::{log_flight, log_start};
 pub(crate) use pipeline::Want;

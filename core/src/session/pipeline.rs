@@ -89,7 +89,7 @@ pub(crate) async fn perform(
         Way::Typed => typed(wire, encoded, want).await,
         Way::First(claim) => Box::pin(first(wire, claim, keep, encoded, want)).await, // rare, and large
         Way::Prepared(statement) => match bound(wire.client, &statement, encoded, want).await {
-            Err(error) if is_stale(&error) => {
+            Err(error) if is_stale(&error) && !encoded.sql().commits_by_itself() => {
                 keep.prepared.forget(text);
                 match keep.around {
                     Around::Nothing => Box::pin(typed(wire, encoded, want)).await,
@@ -131,11 +131,12 @@ async fn first(
 }
 
 /// Whether a prepared statement can't be used any more: the server has none of that name, or what it gives would have other
-/// columns than before. Nothing of it ran: it is found before that, in these functions of the server's.
+/// columns than before. Nothing of it ran: it is found before that, in these functions of the server's. Where the error has a context
+/// they were called inside the statement, by a function that ran.
 fn is_stale(error: &tokio_postgres::Error) -> bool {
-    let routine = error.as_db_error().and_then(|error| error.routine());
+    let Some(error) = error.as_db_error().filter(|error| error.where_().is_none()) else { return false };
     matches!(
-        (error.code(), routine),
+        (Some(error.code()), error.routine()),
         (Some(&SqlState::INVALID_SQL_STATEMENT_NAME), Some("FetchPreparedStatement"))
             | (Some(&SqlState::FEATURE_NOT_SUPPORTED), Some("RevalidateCachedQuery"))
     )

@@ -85,7 +85,7 @@ impl Session {
         admitted.inspect_err(|_| self.account.fail(None))
     }
 
-    fn admit_effect(&mut self, depth: usize, inspection: &Inspection) -> Result<()> {
+    pub(crate) fn admit_effect(&mut self, depth: usize, inspection: &Inspection) -> Result<()> {
         match inspection.effect {
             Effect::None => {}
             Effect::OnlyInTransaction if depth == 0 => return Err(only_in_transaction()),

@@ -29,9 +29,9 @@ impl Sql<'_> {
             Command::PrepareTransaction => {
                 return refuse("PREPARE TRANSACTION", "session.transaction() has no second phase");
             }
-            Command::Copy => {
+            Command::CopyIn | Command::CopyOut => {
                 return refuse(
-                    "COPY",
+                    "COPY from STDIN or to STDOUT",
                     "use transaction.copy_in(…) or transaction.copy_out(…) after session.transaction()",
                 );
             }
@@ -50,10 +50,6 @@ impl Sql<'_> {
             ));
         }
         Ok(inspection)
-    }
-
-    pub(crate) fn is_copy(&self) -> bool {
-        self.inspect().command == Command::Copy
     }
 
     /// Whether it is a query, which PostgreSQL plans and takes a snapshot for.

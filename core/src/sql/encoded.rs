@@ -1,6 +1,7 @@
 //! A statement whose values are written: nothing about it can fail any more when it is sent.
 
 use std::error::Error as StdError;
+use std::fmt;
 
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
@@ -13,14 +14,13 @@ use crate::guard::Mark;
 ///
 /// In a flight of several statements the others, and a COMMIT, do not wait for one that can't be sent. So all are encoded before the
 /// first is.
-#[derive(Debug)]
 pub(crate) struct Encoded<'q> {
     sql: &'q Sql<'q>,
     values: BytesMut,
     params: Vec<Encoding>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Encoding {
     /// Where the value ends in `values`; it begins where the one before ends.
     end: usize,
@@ -105,10 +105,16 @@ impl<'q> Encoded<'q> {
 }
 
 /// A value as it is sent.
-#[derive(Debug)]
 pub(crate) struct Value<'e> {
     bytes: Option<&'e [u8]>,
     is_text: bool,
+}
+
+/// Nothing of it: tokio-postgres writes its parameters to the log, at `debug`.
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 impl ToSql for Value<'_> {
@@ -157,10 +163,10 @@ mod tests {
     fn a_statement_that_can_not_be_sent_is_an_error_that_says_why() {
         let number = 1_i32;
         let many = (0..=PARAMETERS_MAX).fold(Sql::new("SELECT "), |sql, _| sql.bind(&number));
-        let error = Encoded::of(&many).unwrap_err();
+        let error = Encoded::of(&many).err().unwrap();
         assert!(error.kind() == Kind::Parameter && error.to_string().contains("unnest"), "{error}");
         let sql = Sql::new("SELECT '\0'");
-        assert_eq!(Encoded::of(&sql).unwrap_err().kind(), Kind::Parameter);
+        assert_eq!(Encoded::of(&sql).err().unwrap().kind(), Kind::Parameter);
     }
 
     #[test]
@@ -178,7 +184,7 @@ mod tests {
         }
         let value = Json(Canary);
         let sql = Sql::new("SELECT ").bind(&value);
-        let error = Encoded::of(&sql).unwrap_err();
+        let error = Encoded::of(&sql).err().unwrap();
         assert!(error.to_string().contains("parameter 1"), "{error}");
         let mut cause: Option<&dyn StdError> = Some(&error);
         while let Some(error) = cause {

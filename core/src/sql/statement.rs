@@ -65,6 +65,9 @@ impl<'a> Sql<'a> {
     /// Appends text as it is. Never give it what a user typed: that is [`bind`](Sql::bind)'s.
     #[must_use]
     pub fn push(mut self, text: &str) -> Sql<'a> {
+        if self.inspection.is_some() && !self.params.is_empty() {
+            self.placed = pgspan_scan::parameters(&self.text); // all of them are the macro's
+        }
         (self.fixed, self.inspection) = (None, None);
         self.text.to_mut().push_str(text);
         self
@@ -73,11 +76,12 @@ impl<'a> Sql<'a> {
     /// Appends a parameter with this value. Its `$1`, `$2`, … comes by itself: one that is written by hand is refused when the
     /// statement is sent.
     #[must_use]
-    pub fn bind<P: Param>(mut self, value: &'a P) -> Sql<'a> {
-        self.params.push(bind(value));
-        self.placed.push(self.text.len());
-        let number = self.params.len();
-        self.push(&format!("${number}"))
+    pub fn bind<P: Param>(self, value: &'a P) -> Sql<'a> {
+        let mut sql = self.push(""); // from here on it is made at run time
+        sql.params.push(bind(value));
+        sql.placed.push(sql.text.len());
+        let number = sql.params.len();
+        sql.push(&format!("${number}"))
     }
 
     /// Appends the name of a table, a column, … as a quoted identifier, which is just a name whatever it holds.
@@ -133,7 +137,13 @@ impl<'a> Sql<'a> {
     /// For an error of this statement.
     pub(crate) fn asked(&self, detail: ErrorDetail) -> Asked<'_> {
         let is_fixed = self.fixed.is_some();
-        Asked { text: &self.text, is_fixed, commits_by_itself: self.commits_by_itself(), detail }
+        Asked {
+            text: &self.text,
+            is_fixed,
+            has_parameters: self.has_parameters(),
+            commits_by_itself: self.commits_by_itself(),
+            detail,
+        }
     }
 
     /// For the log: the text, without the values that one made at run time may hold.

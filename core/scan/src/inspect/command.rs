@@ -11,8 +11,10 @@ pub enum Command {
     Savepoint,
     /// PREPARE TRANSACTION.
     PrepareTransaction,
-    /// COPY.
-    Copy,
+    /// COPY … FROM STDIN.
+    CopyIn,
+    /// COPY … TO STDOUT.
+    CopyOut,
     /// CALL, DO, VACUUM, ANALYZE, CLUSTER, REINDEX, or one with CONCURRENTLY: outside of a transaction it commits by itself while
     /// it runs, so that a part of it may last though it fails.
     SelfCommitting,
@@ -31,7 +33,7 @@ impl Command {
         } else if is_one_of(&["SAVEPOINT", "RELEASE"]) {
             Self::Savepoint
         } else if is(&"COPY") {
-            Self::Copy
+            Self::of_copy(rest)
         } else if is_one_of(&["CALL", "DO", "VACUUM", "ANALYZE", "ANALYSE", "CLUSTER", "REINDEX"])
             || is_one_of(&["CREATE", "DROP", "ALTER"]) && rest.any(|token| token.is_one_of(&["CONCURRENTLY"]))
         {
@@ -45,11 +47,29 @@ impl Command {
             Self::Other
         }
     }
+
+    /// With a file or a program of the server it is a statement like any other. PostgreSQL takes STDIN for STDOUT, and the other way round.
+    fn of_copy(mut rest: Tokens<'_>) -> Self {
+        let mut depth = 0_usize;
+        while let Some(token) = rest.next() {
+            match token.text {
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                _ if depth > 0 => {}
+                _ if token.is("FROM") => return if rest.eat(STREAMS) { Self::CopyIn } else { Self::Other },
+                _ if token.is("TO") => return if rest.eat(STREAMS) { Self::CopyOut } else { Self::Other },
+                _ => {}
+            }
+        }
+        Self::Other
+    }
 }
+
+const STREAMS: &[&str] = &["STDIN", "STDOUT"];
 
 #[cfg(test)]
 mod tests {
-    //! Looked for as siblings: what may stand before the first word; words that only begin like a command.
+    //! Looked for as siblings: what may stand before the first word; words that only begin like a command; the ways of a COPY.
 
     use super::*;
     use crate::inspect;
@@ -68,8 +88,15 @@ mod tests {
             ("SAVEPOINT a", Command::Savepoint),
             ("Release a", Command::Savepoint),
             ("PREPARE TRANSACTION 'x'", Command::PrepareTransaction),
-            ("COPY users FROM STDIN", Command::Copy),
-            ("copy(SELECT 1) TO STDOUT", Command::Copy),
+            ("COPY users FROM STDIN", Command::CopyIn),
+            ("copy users (name, \"from\") from stdout with (format binary)", Command::CopyIn),
+            ("COPY \"to\" FROM /* a */ STDIN", Command::CopyIn),
+            ("copy(SELECT 1) TO STDOUT", Command::CopyOut),
+            ("COPY (SELECT a FROM stdin) TO stdin", Command::CopyOut),
+            ("COPY users TO '/tmp/users'", Command::Other),
+            ("COPY users FROM PROGRAM 'cat'", Command::Other),
+            ("COPY (SELECT ')' FROM b) TO '/tmp/STDOUT'", Command::Other),
+            ("COPY users", Command::Other),
             ("CALL p()", Command::SelfCommitting),
             ("DO $$BEGIN END$$", Command::SelfCommitting),
             ("DO'BEGIN END'", Command::SelfCommitting),

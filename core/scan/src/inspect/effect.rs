@@ -1,6 +1,7 @@
 //! What a statement leaves behind, as far as its first words say it.
 
-use crate::tokens::Tokens;
+use super::traces::{is_temporary_schema, names_temporary_schema};
+use crate::tokens::{Token, Tokens};
 
 /// What a statement leaves behind in its session.
 ///
@@ -31,7 +32,26 @@ fn set(mut rest: Tokens<'_>) -> Effect {
     let local = rest.eat(&["LOCAL", "TRANSACTION", "CONSTRAINTS"]);
     // They are no reserved words: `SET local.tenant = 7` sets a parameter.
     let is_parameter = rest.eat(&[".", "=", "TO"]);
-    if local && !is_parameter { Effect::OnlyInTransaction } else { Effect::SessionState }
+    if local && !is_parameter && !looks_into_temporary(rest) {
+        Effect::OnlyInTransaction
+    } else {
+        Effect::SessionState
+    }
+}
+
+/// Whether the setting is the search path, with the temporary schema in it: what is created then lasts as long as the session.
+fn looks_into_temporary(mut setting: Tokens<'_>) -> bool {
+    let is_path = setting.next().is_some_and(|setting| {
+        setting.is("SCHEMA") || setting.name().is_some_and(|name| name.may_be("search_path"))
+    });
+    is_path && setting.take_while(|token| !token.is(";")).any(may_be_temporary)
+}
+
+fn may_be_temporary(schema: Token<'_>) -> bool {
+    match schema.name() {
+        Some(name) => is_temporary_schema(name),
+        None => schema.is_text() && schema.string().is_none_or(|path| names_temporary_schema(&path)),
+    }
 }
 
 /// Whether a statement names functions without calling them: in GRANT EXECUTE ON FUNCTION, CREATE FUNCTION and the like. A

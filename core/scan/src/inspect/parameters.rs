@@ -1,6 +1,6 @@
 //! Whether the parameters PostgreSQL sees are those that were bound.
 
-use crate::tokens::{Kind, Token};
+use crate::tokens::{Kind, Token, Tokens};
 
 /// Passes the tokens of a statement one after the other, comments too.
 pub(super) struct Parameters<'a> {
@@ -14,8 +14,9 @@ pub(super) struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    pub(super) fn new(placed: &'a [usize], first: &str) -> Self {
-        let has_body = ["CREATE", "PREPARE"].iter().any(|word| first.eq_ignore_ascii_case(word));
+    pub(super) fn new(placed: &'a [usize], first: &str, rest: Tokens<'_>) -> Self {
+        // what was bound is a parameter of the statement, and then there is no other
+        let has_body = placed.is_empty() && has_body(first, rest);
         Self { placed, count: placed.len(), hides: false, by_hand: None, has_body }
     }
 
@@ -44,6 +45,17 @@ impl<'a> Parameters<'a> {
     }
 }
 
+/// Whether it is `PREPARE`, or `CREATE [OR REPLACE] FUNCTION` or `PROCEDURE`.
+fn has_body(first: &str, mut rest: Tokens<'_>) -> bool {
+    if first.eq_ignore_ascii_case("CREATE") {
+        if rest.eat(&["OR"]) {
+            rest.eat(&["REPLACE"]);
+        }
+        return rest.eat(&["FUNCTION", "PROCEDURE"]);
+    }
+    first.eq_ignore_ascii_case("PREPARE")
+}
+
 /// The number of a `$1`; one too large for any parameter is the largest there is.
 fn number(token: &Token<'_>) -> Option<usize> {
     let digits = token.text.strip_prefix('$').filter(|_| token.kind == Kind::Parameter)?;
@@ -53,7 +65,8 @@ fn number(token: &Token<'_>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     //! Looked for as siblings: every kind of quotes and of comments; a number that is part of a word; a parameter directly behind a
-    //! word or before a digit, where PostgreSQL reads something else.
+    //! word or before a digit, where PostgreSQL reads something else; every statement whose body has parameters of its own, and those that
+    //! begin like one.
 
     use crate::{inspect, named};
 
@@ -83,6 +96,13 @@ mod tests {
             ("SELECT a$1, é$2, $ 1, $a", None),
             ("PREPARE p AS SELECT $1", None),
             (" -- a\ncreate FUNCTION f(int) RETURNS int RETURN $1", None),
+            ("CREATE OR REPLACE PROCEDURE p(int) BEGIN ATOMIC DELETE FROM t WHERE id = $1; END", None),
+            ("CREATE FUNCTION f(int) RETURNS int RETURN $1 + $1°", Some(1)),
+            ("PREPARE p AS SELECT $1 + $1°", Some(1)),
+            ("CREATE TABLE t AS SELECT $1 AS a, $1° AS b", Some(1)),
+            ("CREATE TABLE t AS SELECT $1 AS a", Some(1)),
+            ("CREATE VIEW v AS SELECT $1", Some(1)),
+            ("CREATE MATERIALIZED VIEW v AS SELECT $1", Some(1)),
             ("", None),
         ] {
             let (text, places) = ours(marked);

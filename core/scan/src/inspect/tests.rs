@@ -155,7 +155,7 @@ fn the_first_word_says_what_kind_of_statement_it_is() {
         ("RELEASE a", Command::Savepoint),
         ("PREPARE TRANSACTION 'x'", Command::PrepareTransaction),
         ("PREPARE transactions AS SELECT 1", Command::Other),
-        ("COPY users FROM STDIN", Command::Copy),
+        ("COPY users FROM STDIN", Command::CopyIn),
         ("call p()", Command::SelfCommitting),
         ("DO $$ BEGIN END $$", Command::SelfCommitting),
         ("DISCARD ALL", Command::Forget),

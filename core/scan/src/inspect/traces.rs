@@ -1,5 +1,7 @@
 //! What leaves something behind wherever it stands in a statement.
 
+use std::borrow::Cow;
+
 use crate::tokens::{Kind, Name, Token, Tokens};
 
 /// Sees the tokens of a statement one after the other.
@@ -80,7 +82,26 @@ const SESSION_FUNCTIONS: &[&str] = &[
 /// Whether a call of this function, with the arguments next, changes the session.
 fn calls(function: Name<'_>, arguments: Tokens<'_>) -> bool {
     SESSION_FUNCTIONS.iter().any(|name| function.may_be(name))
-        || function.may_be("set_config") && !is_third_true(arguments)
+        || function.may_be("set_config") && !(is_third_true(arguments) && is_harmless_setting(arguments))
+}
+
+/// Whether the setting is known, and is not the search path with the temporary schema in it: what is created then lasts as long as the
+/// session. The value may be anything where it is no plain string.
+fn is_harmless_setting(mut arguments: Tokens<'_>) -> bool {
+    let Some(setting) = argument(&mut arguments) else { return false };
+    !setting.eq_ignore_ascii_case("search_path")
+        || argument(&mut arguments).is_some_and(|path| !names_temporary_schema(&path))
+}
+
+/// The next argument, if it is a plain string.
+fn argument<'a>(arguments: &mut Tokens<'a>) -> Option<Cow<'a, str>> {
+    let text = arguments.next()?.string()?;
+    arguments.eat(&[","]).then_some(text)
+}
+
+/// Whether a list of schemas may have the temporary one in it.
+pub(super) fn names_temporary_schema(path: &str) -> bool {
+    path.to_ascii_lowercase().contains("pg_temp")
 }
 
 /// Whether the third and last argument is the word `true`, so that `set_config` acts like SET LOCAL.
@@ -110,7 +131,7 @@ fn is_third_true(arguments: Tokens<'_>) -> bool {
 }
 
 /// `pg_temp`, and the name it stands for, as `pg_temp_3`.
-fn is_temporary_schema(name: Name<'_>) -> bool {
+pub(super) fn is_temporary_schema(name: Name<'_>) -> bool {
     let text = match name {
         Name::Folded(text) | Name::Exact(text) => text,
         Name::Escaped => return true,

@@ -63,10 +63,11 @@ impl Connection {
         !expired && !self.avoided.load(Ordering::Relaxed) && !self.client.is_closed()
     }
 
-    /// Whether it was unused for so long that it must be checked first: what is between may have forgotten it.
+    /// Whether it was unused for so long that it must be checked first: what is between may have forgotten it. It is so while it is
+    /// checked, too.
     pub(super) fn is_doubted(&self, now: Duration) -> bool {
         let unused = || millis(now).saturating_sub(self.used.load(Ordering::Relaxed));
-        !self.is_busy() && self.check_after.is_some_and(|after| unused() >= millis(after))
+        !self.is_awaited() && self.check_after.is_some_and(|after| unused() >= millis(after))
     }
 
     pub(super) fn is_of(&self, executor: Executor) -> bool {
