@@ -144,8 +144,8 @@ impl Session {
         // behind a pooler the session's limit is one of the transaction's
         let is_behind = self.account.kept != self.account.wanted && settings.pooler.is_none();
         let first = self.account.blocks.first().is_some_and(|block| !block.begun);
-        let session = (is_behind && first)
-            .then(|| Line::set_limit(self.account.wanted, false, Role::Opening, limit));
+        let session =
+            (is_behind && first).then(|| Line::set_limit(self.account.wanted, false, Role::Opening, limit));
         session.into_iter().chain(opening).collect()
     }
 

@@ -315,6 +315,9 @@ fn everything_is_told_where_that_was_asked_for() {
 fn the_servers_sentence_is_not_shown_where_it_quotes_what_is_not_in_the_text() {
     for (code, message, position) in [
         ("42601", "syntax error in tsquery: \"CANARY & &\"", None),
+        ("42601", "syntax error in tsquery: \"a\" CANARY \"a\"", None),
+        ("42704", "unrecognized configuration parameter \"a\" CANARY \"a\"", None),
+        ("42501", "permission denied for sequence CANARY", None),
         ("42P01", "relation \"CANARY\" does not exist", None),
         ("42704", "unrecognized configuration parameter \"CANARY\"", None),
         ("42883", "operator does not exist: CANARY", None),

@@ -144,6 +144,42 @@ fn one_that_does_not_answer_its_check_is_replaced_and_so_is_what_was_unused_as_l
     assert_eq!(sent[2], ["SELECT 3", "SELECT 4"]);
 }
 
+/// The check's own statement makes it no busier, and so no more to be trusted.
+#[test]
+fn while_one_is_checked_nobody_else_is_sent_onto_it() {
+    for hurried in [false, true] {
+        let mut bed = Bed::new(|statement| match statement.text() {
+            "SELECT 1" => Reply::ok(),
+            _ if statement.connection() == 0 => Reply::silence(),
+            _ => Reply::ok(),
+        });
+        let mut host = host(&bed);
+        host.check_after = Some(Duration::from_secs(30));
+        let db = connect(&host);
+        bed.run(async {
+            db.execute("SELECT 1").await.unwrap();
+            host.sleep(Duration::from_secs(60)).await;
+            if hurried {
+                let hurried = db.with_deadline(Duration::from_millis(20));
+                hurried.execute("SELECT 2").await.unwrap_err();
+            }
+            let asked = host.now();
+            let callers = (0..5).map(|caller| {
+                let (db, host) = (db.clone(), host.clone());
+                async move {
+                    host.sleep(Duration::from_millis(100 * caller)).await;
+                    db.execute("SELECT 3").await.unwrap();
+                }
+            });
+            futures_util::future::join_all(callers).await;
+            assert!(host.now() - asked <= Duration::from_millis(1500), "{:?}", host.now() - asked);
+        });
+        bed.settle();
+        let logs = bed.driver.connections();
+        assert!(logs[0].ended && !logs[0].statements.contains(&"SELECT 3".to_owned()), "{:?}", logs[0]);
+    }
+}
+
 #[test]
 fn who_can_not_open_one_more_uses_what_there_is_and_not_everyone_tries() {
     let mut bed = bed();

@@ -10,7 +10,8 @@ ways! {
     what_is_copied_in_is_stored_with_the_transaction_and_copied_out_again,
     a_row_that_postgresql_refuses_fails_the_copy_and_the_session_is_usable,
     a_copy_that_cant_begin_is_an_error_and_nothing_of_its_transaction_is_stored,
-    a_copy_dropped_in_the_middle_is_rolled_back_and_its_connection_closed;
+    a_copy_dropped_in_the_middle_is_rolled_back_and_its_connection_closed,
+    a_copy_the_other_way_is_refused_and_costs_nothing;
 }
 
 const IN: &str = "COPY students(name) FROM STDIN";
@@ -42,6 +43,40 @@ async fn what_is_copied_in_is_stored_with_the_transaction_and_copied_out_again(v
     drop(session);
     assert_eq!(next_pid(&db).await?, before);
     bed.is_at_rest().await
+}
+
+async fn a_copy_the_other_way_is_refused_and_costs_nothing(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    let db = bed.db().await?;
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+    for (is_in, text) in [
+        (true, OUT),
+        (true, "COPY students FROM PROGRAM 'echo a'"),
+        (true, "COPY students TO '/nowhere'"),
+        (false, IN),
+        (false, "COPY students TO PROGRAM 'cat'"),
+        (false, "COPY students FROM '/nowhere'"),
+    ] {
+        let mut tx = session.transaction();
+        tx.execute("SELECT 1").await?;
+        let error = match is_in {
+            true => tx.copy_in(text).await.err(),
+            false => tx.copy_out(text).await.err(),
+        };
+        assert_eq!(error.context(text)?.kind(), Kind::Refused, "{text}");
+        tx.rollback().await?;
+    }
+    for text in [IN, OUT] {
+        let error = session.execute(text).await.err().context(text)?;
+        assert!(error.kind() == Kind::Refused && error.to_string().contains("copy_in"), "{error}");
+    }
+    // with the server's own files and programs it is a statement like another
+    assert_eq!(session.execute("COPY students FROM PROGRAM 'echo a'").await?, 1);
+    assert_eq!(session.execute("COPY students TO PROGRAM 'cat > /dev/null'").await?, 1);
+    drop(session);
+    assert_eq!(next_pid(&db).await?, before);
+    Ok(())
 }
 
 async fn a_row_that_postgresql_refuses_fails_the_copy_and_the_session_is_usable(via: Via) -> Result<()> {

@@ -1,7 +1,9 @@
 //! How long a statement may take: given to one statement, a batch, a transaction, a session, a stream and a COPY.
 //!
 //! Siblings that were looked for: the longer and the shorter limit, alone and beside others with the usual one, `SET LOCAL` and `SET`
-//! by the caller, a failure in between, a savepoint that was rolled back, no limit at all, the smallest and the greatest time.
+//! by the caller, a failure in between, a savepoint and a transaction that were rolled back, no limit at all, the smallest and the greatest time; what the
+//! session's own limit travels with: a statement, a transaction that is committed, rolled back, fails, or ends with its last statements, an
+//! atomic batch, a stream, a COPY.
 
 use std::time::Duration;
 
@@ -14,7 +16,8 @@ ways! {
     both: a_statement_can_be_given_its_time, a_batch_can_be_given_its_time, each_statement_of_a_batch_has_its_own_time,
         a_transaction_can_be_given_its_time, a_callers_own_set_local_counts, a_stream_is_limited_by_silence,
         a_copy_is_limited_by_silence, a_shorter_time_ends_a_statement_and_nothing_else;
-    direct: a_session_can_be_given_its_time_and_the_next_has_the_usual_one, every_limit_costs_no_round_trip,
+    direct: a_sessions_time_ends_with_it_whatever_it_traveled_with, a_time_that_was_rolled_back_is_believed_by_nobody,
+        a_session_can_be_given_its_time_and_the_next_has_the_usual_one, every_limit_costs_no_round_trip,
         the_greatest_and_the_smallest_time_are_kept, a_limit_in_a_savepoint_that_is_rolled_back_is_gone;
 }
 
@@ -204,6 +207,101 @@ async fn a_session_can_be_given_its_time_and_the_next_has_the_usual_one(via: Via
     drop(session);
     let mut next = db.session().await?;
     assert_eq!((pid(&mut next).await?, limit(&mut next).await?.as_str()), (before, "400ms"));
+    Ok(())
+}
+
+async fn a_sessions_time_ends_with_it_whatever_it_traveled_with(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    let db = db(&bed).await?;
+    for way in 0..8 {
+        let mut session = db.session().await?;
+        let before = pid(&mut session).await?;
+        session.set_timeout(Duration::from_millis(50));
+        match way {
+            0 => {
+                let mut tx = session.transaction();
+                tx.execute("SELECT 1").await?;
+                tx.commit().await?;
+            }
+            1 => {
+                let mut tx = session.transaction();
+                tx.execute("SELECT 1").await?;
+                tx.rollback().await?;
+            }
+            2 => {
+                let mut tx = session.transaction();
+                tx.execute("SELECT 1/0").await.unwrap_err();
+            }
+            3 => drop(session.transaction().commit_with(["SELECT 1", "SELECT 2"]).await?),
+            4 => drop(session.batch(["SELECT 1", "SELECT 2"]).atomic().await?),
+            5 => drop(session.batch(["SELECT 1", "SELECT 1/0"]).atomic().await.unwrap_err()),
+            6 => {
+                let mut rows = session.fetch_stream::<i32>("SELECT generate_series(1, 3)").await?;
+                while rows.next().await?.is_some() {}
+            }
+            _ => {
+                let mut tx = session.transaction();
+                let mut copy = tx.copy_out("COPY students TO STDOUT").await?;
+                while copy.next().await?.is_some() {}
+                drop(copy);
+                tx.commit().await?;
+            }
+        }
+        drop(session);
+        let mut next = db.session().await?;
+        let found = (pid(&mut next).await?, limit(&mut next).await?);
+        assert_eq!(found, (before, "400ms".to_owned()), "way {way}");
+    }
+    Ok(())
+}
+
+/// PostgreSQL undoes a SET with its transaction. The session must not go on with a limit that the server does not have.
+async fn a_time_that_was_rolled_back_is_believed_by_nobody(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
+    let db = bed.db_with(|settings| settings.statement_timeout = Duration::from_secs(3)).await?;
+    let short = "SET statement_timeout = '20ms'";
+    for way in 0..5 {
+        let mut session = db.session().await?;
+        match way {
+            0 => {
+                let mut tx = session.transaction();
+                tx.execute(short).await?;
+                tx.rollback().await?;
+            }
+            1 => {
+                let mut tx = session.transaction();
+                tx.execute(short).await?;
+            }
+            2 => {
+                let mut tx = session.transaction();
+                let mut savepoint = tx.savepoint("a");
+                savepoint.execute(short).await?;
+                savepoint.rollback().await?;
+                tx.execute("SELECT pg_sleep(0.8)").await.with_context(|| format!("way {way}"))?;
+                tx.commit().await?;
+            }
+            3 => drop(session.batch([short, "SELECT 1/0"]).atomic().await.unwrap_err()),
+            _ => {
+                let options = TransactionOptions::new().force_rollback();
+                let mut dry = session.transaction_with(options);
+                dry.execute(short).await?;
+                dry.commit().await?;
+            }
+        }
+        session.execute("SELECT pg_sleep(0.8)").await.with_context(|| format!("way {way}"))?;
+        assert_eq!(limit(&mut session).await?, "3s", "way {way}");
+        session.set_timeout(Duration::from_millis(20));
+        let ended = session.execute("SELECT pg_sleep(0.8)").await.err().context("20 ms are over")?;
+        assert!(ended.is_timeout(), "way {way}: {ended}");
+    }
+    // and what was committed is believed by both, also where it was sent as a stream
+    let mut session = db.session().await?;
+    session.batch(["SET statement_timeout = '9s'", "SELECT 1"]).atomic().await?;
+    session.execute("SELECT pg_sleep(3.8)").await?;
+    let mut rows = session.fetch_stream::<i32>("SET statement_timeout = '8s'").await?;
+    assert!(rows.next().await?.is_none());
+    drop(rows);
+    assert_eq!(limit(&mut session).await?, "8s");
     Ok(())
 }
 

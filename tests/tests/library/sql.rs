@@ -13,7 +13,8 @@ ways! {
     doubled_braces_stand_for_one_outside_of_literals,
     operators_with_question_marks_and_colons_need_no_care,
     sql_made_at_run_time_holds_values_and_names_that_are_only_that,
-    a_statement_can_be_kept_cloned_and_sent_again;
+    a_statement_can_be_kept_cloned_and_sent_again,
+    what_the_macro_made_can_be_gone_on_with;
 }
 
 async fn braces_in_literals_comments_and_identifiers_are_left_alone(via: Via) -> Result<()> {
@@ -47,6 +48,27 @@ async fn casts_are_kept_and_one_name_is_one_parameter(via: Via) -> Result<()> {
 struct User {
     name: String,
     age: i32,
+}
+
+async fn what_the_macro_made_can_be_gone_on_with(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
+    let (a, b, c) = (3_i64, 4_i64, 5_i64);
+    let sum: i64 = session.fetch_one(sql!("SELECT {a} + {b}").push(" + ").bind(&c).push(" + 1")).await?;
+    assert_eq!(sum, 13);
+    let named: pgspan::Row = session.fetch_one(sql!("SELECT {a} AS ").push_identifier("$1")).await?;
+    assert_eq!(named.get::<i64>("$1")?, 3);
+    let plain: i64 = session.fetch_one(sql!("SELECT 1::int8").push(" + ").bind(&a)).await?;
+    assert_eq!(plain, 4);
+    // what is written by hand is that here, too
+    for sql in [
+        sql!("SELECT {a}").push(" + $1"),
+        Sql::new("CREATE TABLE t AS SELECT $1 AS a, ").bind(&a).push(" AS b"),
+        Sql::new("SELECT $1").push(" + ").bind(&a),
+    ] {
+        let error = session.execute(sql).await.unwrap_err();
+        assert!(error.to_string().contains("written by hand"), "{error}");
+    }
+    Ok(())
 }
 
 async fn values_that_are_no_variables_are_named(via: Via) -> Result<()> {

@@ -18,6 +18,7 @@ ways! {
     the_first_cause_of_a_batch_is_told;
     direct:
     a_procedure_that_commits_and_fails_runs_once,
+    so_does_one_that_fails_as_a_prepared_statement_would,
     a_shared_connection_survives_callers_in_a_hurry,
     a_login_that_is_refused_says_why;
 }
@@ -170,6 +171,32 @@ async fn a_procedure_that_commits_and_fails_runs_once(via: Via) -> Result<()> {
     let error = session.batch(["CALL work()", "SELECT 1"]).atomic().await.err().context("it can't")?;
     assert_eq!(error.sqlstate().map(|code| code.code()), Some("2D000"), "{error}");
     assert_eq!(db.fetch_one::<i64>("SELECT count(*) FROM calls").await?, 4);
+    Ok(())
+}
+
+/// Inside it the server says of another statement what it says of one that is not prepared any more.
+async fn so_does_one_that_fails_as_a_prepared_statement_would(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
+    bed.run(
+        "CREATE TABLE calls(n int);
+         CREATE PROCEDURE work() LANGUAGE plpgsql AS
+            $$ BEGIN INSERT INTO calls VALUES (1); COMMIT; EXECUTE 'EXECUTE nosuch'; END $$;
+         CREATE FUNCTION work_in_vain() RETURNS int LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM nextval('tries'); EXECUTE 'EXECUTE nosuch'; RETURN 1; END $$;
+         CREATE SEQUENCE tries",
+    )
+    .await?;
+    let db = bed.db_with(|settings| settings.prepare = true).await?;
+    let mut session = db.session().await?;
+    for _ in 0..3 {
+        for failed in [session.execute("CALL work()").await.err(), db.execute("CALL work()").await.err()] {
+            let error = failed.context("it fails")?;
+            assert_eq!(error.sqlstate().map(|code| code.code()), Some("26000"), "{error}");
+        }
+        session.execute("SELECT work_in_vain()").await.err().context("it fails")?;
+    }
+    assert_eq!(db.fetch_one::<i64>("SELECT count(*) FROM calls").await?, 6);
+    assert_eq!(db.fetch_one::<i64>("SELECT last_value FROM tries").await?, 3);
     Ok(())
 }
 
