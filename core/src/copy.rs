@@ -6,11 +6,10 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use pgspan_scan::Command;
-use tokio_postgres::{CopyInSink, CopyOutStream};
+use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
 use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::scope::Elapsed;
-use crate::session::pipeline::Wire;
 use crate::session::{Limit, Session};
 use crate::sql::{Encoded, Sql};
 use crate::stream::Sent;
@@ -33,7 +32,7 @@ impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyIn<'s>> {
         let limit = session.copy_limit(sql);
         let sink = session
-            .start_copy(depth, sql, Command::CopyIn, limit, |Wire { client, .. }, encoded| {
+            .start_copy(depth, sql, Command::CopyIn, limit, |client, encoded| {
                 Box::pin(client.copy_in(encoded.text()))
             })
             .await;
@@ -95,7 +94,7 @@ impl<'s> CopyOut<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyOut<'s>> {
         let limit = session.copy_limit(sql);
         let stream = session
-            .start_copy(depth, sql, Command::CopyOut, limit, |Wire { client, .. }, encoded| {
+            .start_copy(depth, sql, Command::CopyOut, limit, |client, encoded| {
                 Box::pin(client.copy_out(encoded.text()))
             })
             .await?;
@@ -173,7 +172,7 @@ impl Session {
         start: F,
     ) -> Result<T>
     where
-        F: for<'c> FnOnce(Wire<'c>, &'c Encoded<'c>) -> Sent<'c, T>,
+        F: for<'c> FnOnce(&'c Client, &'c Encoded<'c>) -> Sent<'c, T>,
     {
         let inspection = sql.inspect();
         let refused = match inspection.command {

@@ -12,7 +12,7 @@ use crate::driver::Link;
 use crate::error::{Error, Kind, Result, Stake};
 use crate::scope::{Elapsed, Scope};
 use crate::session::Want;
-use crate::session::pipeline::{Wire, perform};
+use crate::session::pipeline::perform;
 use crate::sql::{Encoded, Sql, quote_identifier};
 
 /// A subscription to a channel, on a connection of its own. Made by [`Database::listen`](crate::Database::listen).
@@ -176,7 +176,7 @@ async fn connect(scope: &Scope, listen: &Sql<'_>) -> Result<Subscribed> {
     };
     let link = scope.within(scope.settings().acquire_timeout, scope.dial()).await.map_err(late)??;
     let encoded = Encoded::of(listen)?;
-    let listening = perform(Wire { client: &link.client, watch: &link.watch }, None, &encoded, Want::Nothing);
+    let listening = perform(&link.client, None, &encoded, Want::Nothing);
     let listening = scope.within(scope.settings().statement_timeout, listening).await;
     let listening = listening.map_err(|elapsed| {
         link.watch.end(); // what does not answer says no good-bye

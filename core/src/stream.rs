@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::future::join;
-use tokio_postgres::RowStream;
+use tokio_postgres::{Client, RowStream};
 
 use crate::error::{Error, Kind, Result, Stake};
 use crate::port::BoxFuture;
 use crate::row::{FromRow, Shape};
-use crate::session::pipeline::{Pipeline, Wire, perform, stream};
+use crate::session::pipeline::{Pipeline, perform, stream};
 use crate::session::{Behind, Limit, Line, Role, Session, Want, limit_set_by, log_start, stake};
 use crate::sql::{Encoded, Sql};
 use crate::transaction::Transaction;
@@ -39,8 +39,9 @@ impl<'s, T: FromRow> Rows<'s, T> {
         let stake = stake(depth, sql);
         session.before_flight(depth, std::slice::from_ref(sql)).await?;
         let limit = sql.own_timeout().map_or(session.account.limit(), Limit::Of);
-        let rows =
-            session.start(depth, sql, stake, limit, |wire, encoded| Box::pin(stream(wire, encoded))).await?;
+        let rows = session
+            .start(depth, sql, stake, limit, |client, encoded| Box::pin(stream(client, encoded)))
+            .await?;
         let limit = limit.deadline(session.scope.settings());
         Ok(Rows {
             session,
@@ -130,7 +131,7 @@ impl Session {
         start: F,
     ) -> Result<T>
     where
-        F: for<'c> FnOnce(Wire<'c>, &'c Encoded<'c>) -> Sent<'c, T>,
+        F: for<'c> FnOnce(&'c Client, &'c Encoded<'c>) -> Sent<'c, T>,
     {
         let encoded = Encoded::of(sql).inspect_err(|_| self.account.fail(None))?;
         let (is_local, usual) = (depth > 0, self.usual_limit());
@@ -146,8 +147,8 @@ impl Session {
         let ahead = lines.iter().map(|line| Encoded::of(line.sql())).collect::<Result<Vec<_>>>()?;
         self.account.unanswered += lines.len() + 1;
         self.account.mark_begun();
-        let wire = Wire { client: lease.client(), watch: lease.watch() };
-        let mut pipeline = Pipeline::new(ahead.iter().map(|ours| perform(wire, None, ours, Want::Nothing)));
+        let client = lease.client();
+        let mut pipeline = Pipeline::new(ahead.iter().map(|ours| perform(client, None, ours, Want::Nothing)));
         let mut answers = Vec::with_capacity(lines.len());
         let sent = async {
             let ahead = async {
@@ -155,7 +156,7 @@ impl Session {
                     answers.push(answer);
                 }
             };
-            join(ahead, start(wire, &encoded)).await.1
+            join(ahead, start(client, &encoded)).await.1
         };
         let deadline = limit.deadline(self.scope.settings());
         let (answer, waited) = self.scope.flight(self.scope.within(deadline, sent)).await;

@@ -46,14 +46,6 @@ impl Inspection {
     };
 }
 
-/// Whether a statement is a query, by its first word: PostgreSQL plans it, and takes a snapshot for it.
-pub fn is_query(text: &str) -> bool {
-    const QUERIES: [&str; 9] =
-        ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "VALUES", "MERGE", "TABLE", "EXPLAIN"];
-    let first = first_word(&mut Tokens::new(text));
-    QUERIES.iter().any(|word| first.eq_ignore_ascii_case(word))
-}
-
 /// Reads a statement: one, since PostgreSQL refuses several in the extended protocol.
 ///
 /// `placed` are the bytes where the `$n`s begin that were not written by hand, in order.

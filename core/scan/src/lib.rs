@@ -21,7 +21,7 @@ mod redact;
 mod time_limit;
 mod tokens;
 
-pub use inspect::{Command, Effect, Inspection, inspect, is_query, parameters};
+pub use inspect::{Command, Effect, Inspection, inspect, parameters};
 pub use named::{Named, named};
 pub use problem::Problem;
 pub use redact::redact;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::driver::Executor;
 use crate::error::{Error, Kind, Result, Verdict, must_not_be_reused};
 use crate::scope::{Elapsed, Scope};
-use crate::session::pipeline::{Around, Keep, Outcome, Wire, perform};
+use crate::session::pipeline::{Around, Keep, Outcome, perform};
 use crate::session::{Limit, Want, log_flight, only_in_transaction, stake};
 use crate::sql::{Encoded, Sql};
 use connection::{Connection, InFlight};
@@ -82,9 +82,8 @@ impl Shared {
         let _in_flight = InFlight::count(&connection, scope);
         let keep = Keep { prepared: &connection.prepared, around: Around::Nothing, pipelines: true };
         let keep = settings.prepare.then_some(keep);
-        let wire = Wire { client: &connection.client, watch: &connection.watch };
         // pinned here, since each function that takes a future by value makes room for it again
-        let performed = pin!(perform(wire, keep, &encoded, want));
+        let performed = pin!(perform(&connection.client, keep, &encoded, want));
         let deadline = Limit::Default.deadline(settings);
         let (answer, waited) = scope.flight(scope.within(deadline, performed)).await;
         log_flight(scope, waited, [(sql, answer.as_ref().ok())].into_iter());

@@ -1,12 +1,13 @@
 //! Which requests a client writes (PostgreSQL documentation, 54.7 "Message Formats").
 
-use super::mark::{Tail, tail};
+use super::mark::Mark;
 
 /// What one message asks for, as far as its answer depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// With the last types of its parameters.
-    Parse(Tail),
+    /// What the guard itself wrote in front of a request.
+    Mark(Mark),
+    Parse,
     Bind(Name),
     DescribeStatement(Name),
     DescribePortal,
@@ -25,6 +26,17 @@ pub(super) type Name = u64;
 #[derive(Debug)]
 pub(super) struct Frontend {
     state: State,
+    /// The next message is the first of a request.
+    is_between: bool,
+}
+
+/// What a piece of what is written holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Here, so many bytes from the start of the piece, a request of the extended protocol begins.
+    Request(usize),
+    /// A message was completed.
+    Step(Step),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +73,6 @@ enum Part {
         of_statement: bool,
         name: Name,
     },
-    /// A Parse, which ends with the types of its parameters.
-    Types(Tail),
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -70,11 +80,12 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 impl Frontend {
     pub(super) fn new() -> Frontend {
-        Frontend { state: State::Startup { length: 0, read: 0 } }
+        Frontend { state: State::Startup { length: 0, read: 0 }, is_between: true }
     }
 
-    /// Reads a piece, and says which messages were completed by it.
-    pub(super) fn read(&mut self, mut piece: &[u8], mut complete: impl FnMut(Step)) {
+    /// Reads a piece, and says what it holds.
+    pub(super) fn read(&mut self, whole: &[u8], mut found: impl FnMut(Found)) {
+        let mut piece = whole;
         while let Some((&byte, rest)) = piece.split_first() {
             match &mut self.state {
                 State::Startup { length, read } => {
@@ -83,10 +94,14 @@ impl Frontend {
                     *read += 1;
                     if *read == 4 {
                         let left = body(*length);
-                        self.enter(0, left, &mut complete);
+                        self.enter(0, left, &mut found);
                     }
                 }
                 State::Header { tag, length, read } => {
+                    if *read == 0 && self.is_between && matches!(byte, b'P' | b'B' | b'D' | b'C') {
+                        self.is_between = false;
+                        found(Found::Request(whole.len() - piece.len()));
+                    }
                     piece = rest;
                     match *read {
                         0 => *tag = byte,
@@ -95,7 +110,7 @@ impl Frontend {
                     *read += 1;
                     if *read == 5 {
                         let (tag, left) = (*tag, body(*length));
-                        self.enter(tag, left, &mut complete);
+                        self.enter(tag, left, &mut found);
                     }
                 }
                 State::Body { tag, left, part } => {
@@ -104,31 +119,30 @@ impl Frontend {
                     *left -= taken;
                     if *left == 0 {
                         let step = part.step(tag);
-                        self.next();
-                        step.into_iter().for_each(&mut complete);
+                        self.next(step, &mut found);
                     }
                 }
             }
         }
     }
 
-    fn enter(&mut self, tag: u8, left: usize, complete: &mut impl FnMut(Step)) {
+    fn enter(&mut self, tag: u8, left: usize, found: &mut impl FnMut(Found)) {
         let part = match tag {
             b'D' | b'C' => Part::Kind,
             b'B' => Part::Portal,
-            b'P' => Part::Types(0),
             _ => Part::Rest { of_statement: false, name: 0 },
         };
         if left > 0 {
             self.state = State::Body { tag, left, part };
         } else {
-            self.next();
-            part.step(tag).into_iter().for_each(complete);
+            self.next(part.step(tag), found);
         }
     }
 
-    fn next(&mut self) {
+    fn next(&mut self, step: Option<Step>, found: &mut impl FnMut(Found)) {
         self.state = State::Header { tag: 0, length: 0, read: 0 };
+        self.is_between |= matches!(step, Some(Step::Sync | Step::Query));
+        step.into_iter().for_each(|step| found(Found::Step(step)));
     }
 }
 
@@ -167,10 +181,6 @@ impl Part {
                 }
             }
             Part::Rest { .. } => piece.len(),
-            Part::Types(types) => {
-                *types = tail(*types, piece);
-                piece.len()
-            }
         }
     }
 
@@ -180,10 +190,7 @@ impl Part {
             _ => (false, 0),
         };
         Some(match tag {
-            b'P' => match self {
-                Part::Types(types) => Step::Parse(types),
-                _ => Step::Parse(0),
-            },
+            b'P' => Step::Parse,
             b'B' => Step::Bind(name),
             b'D' if of_statement => Step::DescribeStatement(name),
             b'D' => Step::DescribePortal,
@@ -232,13 +239,40 @@ mod tests {
         out
     }
 
+    fn step(found: Found) -> Option<Step> {
+        match found {
+            Found::Step(step) => Some(step),
+            Found::Request(_) => None,
+        }
+    }
+
+    #[test]
+    fn the_beginnings_of_requests_are_found_in_pieces_of_any_size() {
+        let written = written();
+        let starts: Vec<usize> = (0..written.len())
+            .filter(|at| written[*at..].starts_with(b"P\0\0\0") || written[*at..].starts_with(b"B\0\0\0"))
+            .collect();
+        assert_eq!(starts.len(), 2, "{written:?}");
+        for size in 1..=written.len() {
+            let (mut frontend, mut found, mut passed) = (Frontend::new(), Vec::new(), 0);
+            for piece in written.chunks(size) {
+                frontend.read(piece, |what| match what {
+                    Found::Request(at) => found.push(passed + at),
+                    Found::Step(_) => {}
+                });
+                passed += piece.len();
+            }
+            assert_eq!(found, starts, "in pieces of {size}");
+        }
+    }
+
     #[test]
     fn messages_are_found_in_pieces_of_any_size() {
         let written = written();
         for size in 1..=written.len() {
             let (mut frontend, mut steps) = (Frontend::new(), Vec::new());
-            written.chunks(size).for_each(|piece| frontend.read(piece, |step| steps.push(step)));
-            let [Step::Parse(_), Step::DescribeStatement(name), Step::Sync, Step::Bind(bound), rest @ ..] =
+            written.chunks(size).for_each(|piece| frontend.read(piece, |found| steps.extend(step(found))));
+            let [Step::Parse, Step::DescribeStatement(name), Step::Sync, Step::Bind(bound), rest @ ..] =
                 &steps[..]
             else {
                 panic!("in pieces of {size}: {steps:?}")
@@ -262,7 +296,7 @@ mod tests {
         frontend::startup_message([("user", "alice")], &mut out).unwrap();
         frontend::describe(b'S', "", &mut out).unwrap();
         let (mut frontend, mut steps) = (Frontend::new(), Vec::new());
-        frontend.read(&out, |step| steps.push(step));
+        frontend.read(&out, |found| steps.extend(step(found)));
         assert_eq!(steps, [Step::DescribeStatement(0)]);
     }
 }

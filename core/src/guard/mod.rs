@@ -2,7 +2,7 @@
 //!
 //! tokio-postgres gives each caller the next answer there is. If a pooler or a proxy adds, drops or reorders a message, every later
 //! caller gets the answer of the statement before its own. The guard follows the messages in both directions. It ends the connection
-//! when an answer does not carry the mark of its statement (see [`mark`]), or does not have the form that it must have: the order of the
+//! when an answer does not carry the mark of its request (see [`mark`]), or does not have the form that it must have: the order of the
 //! messages, the number of columns in each row, and the number of rows that the server says it sent. Whoever waits then learns that the
 //! connection was lost.
 //!
@@ -16,7 +16,6 @@ mod protocol;
 mod tests;
 mod watch;
 
-pub(crate) use mark::Mark;
 pub use watch::Watch;
 
 use std::future::Future;
@@ -30,7 +29,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_util::io::poll_read_buf;
 
-use frontend::Frontend;
+use frontend::{Found, Frontend, Step};
+use mark::Mark;
 use protocol::Protocol;
 
 /// A connection's byte stream under guard. Made by [`Watch::guard`].
@@ -46,8 +46,14 @@ pub struct Guard<S> {
     looked_at: usize,
     /// So many bytes that are still to be read may be given on unseen: the rest of a message.
     unseen: usize,
-    /// What is wrong behind the bytes that may be given on.
+    /// So many bytes behind these are the guard's own affair, and are not given on.
+    kept: usize,
+    /// What is wrong behind all of these.
     fault: Option<protocol::Misplaced>,
+    /// Taken to be written, with the marks, and not written yet.
+    output: BytesMut,
+    /// The mark of the last request.
+    mark: Mark,
 }
 
 /// A TLS connector whose streams are under guard. Made by [`Watch::guard_tls`].
@@ -68,7 +74,10 @@ impl Watch {
             input: BytesMut::new(),
             looked_at: 0,
             unseen: 0,
+            kept: 0,
             fault: None,
+            output: BytesMut::new(),
+            mark: Mark::START,
         }
     }
 
@@ -81,16 +90,24 @@ impl Watch {
 /// What is read at a time: as much as tokio-postgres does.
 const CHUNK: usize = 8 * 1024;
 
+/// What is taken at a time to be written.
+const TAKEN: usize = 64 * 1024;
+
 impl<S> Guard<S> {
-    /// Looks at what was read, message by message.
+    /// Looks at what was read, message by message, up to what may be given on behind what is kept.
     fn look(&mut self) {
         while self.fault.is_none() {
-            let ahead = self.input.get_mut(self.looked_at..).unwrap_or_default();
+            let ahead = self.input.get_mut(self.looked_at + self.kept..).unwrap_or_default();
             let passed = self.unseen.min(ahead.len());
             self.looked_at += passed;
             self.unseen -= passed;
             let Some(message) = ahead.get_mut(passed..).filter(|rest| !rest.is_empty()) else { return };
+            let is_kept = message.first().is_some_and(|tag| self.protocol.is_of_mark(*tag));
+            if self.kept > 0 && !is_kept {
+                return;
+            }
             match look_at(&mut self.protocol, message) {
+                Ok(Some((seen, _))) if is_kept => self.kept += seen,
                 Ok(Some((seen, unseen))) => {
                     self.looked_at += seen;
                     self.unseen = unseen;
@@ -99,6 +116,42 @@ impl<S> Guard<S> {
                 Err(fault) => self.fault = Some(fault),
             }
         }
+    }
+
+    /// Gives on what may be.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        while buf.remaining() > 0 {
+            let given = self.looked_at.min(buf.remaining());
+            buf.put_slice(self.input.get(..given).unwrap_or_default());
+            self.input.advance(given);
+            self.looked_at -= given;
+            if self.looked_at > 0 || self.kept == 0 {
+                return;
+            }
+            self.input.advance(std::mem::take(&mut self.kept));
+            self.look();
+        }
+    }
+
+    /// Takes what is to be written, with a mark in front of each request.
+    fn take(&mut self, data: &[u8]) -> io::Result<()> {
+        let (mut taken, mut written) = (0, Ok(()));
+        let Guard { watch, frontend, protocol, output, mark, .. } = self;
+        frontend.read(data, |found| match found {
+            Found::Step(step) => protocol.ask(step),
+            Found::Request(_) if watch.is_unmarked() => {}
+            Found::Request(at) => {
+                output.extend_from_slice(data.get(taken..at).unwrap_or_default());
+                taken = at;
+                *mark = mark.next();
+                if let Err(error) = mark.write(output) {
+                    written = Err(error);
+                }
+                protocol.ask(Step::Mark(*mark));
+            }
+        });
+        output.extend_from_slice(data.get(taken..).unwrap_or_default());
+        written
     }
 
     fn ended(&self) -> io::Error {
@@ -118,10 +171,7 @@ fn look_at(protocol: &mut Protocol, bytes: &mut [u8]) -> Result<Option<(usize, u
     }
     let seen = protocol::looked_at(tag, length);
     let Some(body) = bytes.get_mut(5..5 + seen) else { return Ok(None) };
-    if tag == b't' {
-        protocol.compare_mark(mark::tail(0, body))?;
-    }
-    if protocol.describes_statement() {
+    if protocol.describes_statement() && !protocol.is_of_mark(tag) {
         match tag {
             b'T' => mask::columns(body),
             b't' => mask::parameters(body),
@@ -140,18 +190,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             if this.watch.has_ended() {
                 return Poll::Ready(Err(this.ended()));
             }
-            if this.looked_at > 0 {
-                let given = this.looked_at.min(buf.remaining());
-                buf.put_slice(this.input.get(..given).unwrap_or_default());
-                this.input.advance(given);
-                this.looked_at -= given;
+            let before = buf.filled().len();
+            this.give(buf);
+            if buf.filled().len() > before || buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
             if let Some(fault) = this.fault {
-                tracing::error!(
-                    fault,
-                    "a connection to PostgreSQL is ended: what stands in between mixes up its answers"
-                );
+                tracing::error!(fault, "a connection to PostgreSQL is ended: its answers can't be trusted");
                 this.watch.end();
                 continue;
             }
@@ -171,18 +216,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         if this.watch.has_ended() {
             return Poll::Ready(Err(this.ended()));
         }
-        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, data))?;
-        let protocol = &mut this.protocol;
-        this.frontend.read(data.get(..written).unwrap_or(data), |step| protocol.ask(step));
-        Poll::Ready(Ok(written))
+        ready!(this.poll_written(cx))?;
+        let data = data.get(..TAKEN).unwrap_or(data);
+        this.take(data)?;
+        // what can't be written at once is by the next call, and by the flush
+        match this.poll_written(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(data.len())),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(this.poll_written(cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        ready!(this.poll_written(cx))?;
+        Pin::new(&mut this.inner).poll_shutdown(cx)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Guard<S> {
+    /// Writes all that was taken.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.output.has_remaining() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.output))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.advance(written);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

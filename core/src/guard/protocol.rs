@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::frontend::{Name, Step};
-use super::mark::{self, Tail};
+use super::mark::Mark;
 use super::watch::Watch;
 
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) struct Protocol {
     skips_to_sync: bool,
     /// The parameters of the statement that is being described were told.
     parameters_told: bool,
-    /// The last types of the parameters of the statement that was parsed last.
-    parsed: Tail,
+    /// How many of the answers to the mark in front came.
+    marked: u8,
     /// Of the statement that is executed now.
     columns: Columns,
     rows: u64,
@@ -58,7 +58,7 @@ impl Protocol {
             steps: VecDeque::new(),
             skips_to_sync: false,
             parameters_told: false,
-            parsed: 0,
+            marked: 0,
             columns: Columns::Unknown,
             rows: 0,
             copy: Copy::No,
@@ -69,6 +69,11 @@ impl Protocol {
     /// Whether the login is over.
     pub(super) fn is_logged_in(&self) -> bool {
         self.logged_in
+    }
+
+    /// Whether a message that comes now is an answer to the guard's own question.
+    pub(super) fn is_of_mark(&self, tag: u8) -> bool {
+        matches!(self.steps.front(), Some(Step::Mark(_))) && !matches!(tag, b'N' | b'S' | b'A' | b'E')
     }
 
     /// Whether a description that comes now is of a statement, whose types tokio-postgres looks up.
@@ -99,7 +104,13 @@ impl Protocol {
     /// The server sent a message: its tag, and the part of its body that is looked at (see [`looked_at`]).
     pub(super) fn hear(&mut self, tag: u8, body: &[u8]) -> Result<(), Misplaced> {
         match tag {
-            b'N' | b'S' => return Ok(()), // a notice or a changed setting can come at any time
+            // a notice or a changed setting can come at any time
+            b'S' if body.starts_with(b"standard_conforming_strings\0off") => {
+                return Err(
+                    "standard_conforming_strings is off, and pgspan reads statements as if it were on",
+                );
+            }
+            b'N' | b'S' => return Ok(()),
             b'R' | b'K' | b'v' | b'E' if !self.logged_in => return Ok(()),
             b'Z' if !self.logged_in => {
                 self.logged_in = true;
@@ -118,10 +129,8 @@ impl Protocol {
             return Err("an answer that nothing was asked for");
         };
         match (tag, step) {
-            (b'1', Step::Parse(types)) => {
-                self.parsed = types;
-                self.done();
-            }
+            (_, Step::Mark(mark)) => self.mark(mark, tag, body)?,
+            (b'1', Step::Parse) => self.done(),
             (b'2', Step::Bind(name)) => {
                 self.rows = 0;
                 self.columns = self.described.get(&name).copied().unwrap_or(Columns::Unknown);
@@ -175,17 +184,16 @@ impl Protocol {
         Ok(())
     }
 
-    /// The server tells the parameters of the statement that is described now: their last types.
-    pub(super) fn compare_mark(&mut self, told: Tail) -> Result<(), Misplaced> {
-        if !matches!(self.steps.front(), Some(Step::DescribeStatement(_))) {
-            return Ok(());
-        }
-        let sent = std::mem::take(&mut self.parsed);
-        if mark::differ(sent, told) {
-            return Err("the answer to another statement");
-        }
-        if mark::is_marked(sent) {
-            self.watch.count_recognized();
+    /// ParseComplete, the mark, and that no rows are to be expected.
+    fn mark(&mut self, mark: Mark, tag: u8, body: &[u8]) -> Result<(), Misplaced> {
+        match (tag, self.marked) {
+            (b'1', 0) => self.marked = 1,
+            (b't', 1) if mark.is_told(body) => self.marked = 2,
+            (b'n', 2) => {
+                self.marked = 0;
+                self.done();
+            }
+            _ => return Err("the answer to another statement"),
         }
         Ok(())
     }
@@ -198,7 +206,7 @@ impl Protocol {
     /// server ends the connection.
     fn fail(&mut self) {
         let copies = std::mem::replace(&mut self.copy, Copy::No) == Copy::In;
-        self.parameters_told = false;
+        (self.parameters_told, self.marked) = (false, 0);
         if self.steps.is_empty() && !copies {
             return;
         }
@@ -263,6 +271,7 @@ impl Protocol {
 pub(super) fn looked_at(tag: u8, length: usize) -> usize {
     match tag {
         b'D' => length.min(2),
+        b'S' => length.min(64), // the name of a setting, and the beginning of its value
         b'T' | b't' | b'C' | b'Z' => length,
         _ => 0,
     }

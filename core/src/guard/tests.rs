@@ -21,7 +21,7 @@ fn in_place(asked: &[Step], messages: &[(u8, &[u8])]) -> usize {
 
 #[test]
 fn a_statement_is_answered_in_its_order_and_with_its_rows() {
-    let asked = [Step::Parse(0), Step::Bind(0), Step::DescribeStatement(0), Step::Execute, Step::Sync];
+    let asked = [Step::Parse, Step::Bind(0), Step::DescribeStatement(0), Step::Execute, Step::Sync];
     let start: [(u8, &[u8]); 4] = [(b'1', b""), (b'2', b""), (b't', b"\0\0"), (b'T', b"\0\x01")];
     let row: (u8, &[u8]) = (b'D', b"\0\x01");
     let done: (u8, &[u8]) = (b'C', b"SELECT 1\0");

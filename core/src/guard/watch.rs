@@ -6,8 +6,6 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use super::mark::Mark;
-
 /// What is known of one connection from its bytes: how much is unanswered, and where its transaction stands.
 ///
 /// For drivers. Make one for each connection, lead the connection's bytes through its [`guard`](Watch::guard), and keep it with the
@@ -24,10 +22,6 @@ struct Inner {
     /// The transaction status of the last ReadyForQuery; 0 before the first.
     status: AtomicU8,
     ended: AtomicBool,
-    /// How many statements were marked, and how many of them came back with their mark. Those that fail before that never do, which makes
-    /// marks longer than they need be.
-    marked: AtomicU64,
-    recognized: AtomicU64,
     is_unmarked: AtomicBool,
     /// So many are answered when nobody waits for what was sent and forgotten.
     forgotten: AtomicU64,
@@ -43,9 +37,9 @@ impl Watch {
         Watch::default()
     }
 
-    /// One whose statements have no marks, for servers that are scripted to the byte.
-    #[cfg(feature = "testing")]
-    pub(crate) fn without_marks() -> Watch {
+    /// One whose requests have no marks: for what is in between and may not understand an empty statement, and for servers that are
+    /// scripted to the byte. Answers are then told apart by their form alone.
+    pub fn without_marks() -> Watch {
         let watch = Watch::default();
         watch.0.is_unmarked.store(true, Ordering::Relaxed);
         watch
@@ -71,17 +65,8 @@ impl Watch {
         self.0.answered.load(Ordering::Acquire)
     }
 
-    /// A mark for the next statement, which is sent at once.
-    pub(crate) fn mark(&self) -> Option<Mark> {
-        if self.0.is_unmarked.load(Ordering::Relaxed) {
-            return None;
-        }
-        let number = self.0.marked.fetch_add(1, Ordering::Relaxed);
-        Some(Mark::new(number, number.saturating_sub(self.0.recognized.load(Ordering::Relaxed))))
-    }
-
-    pub(super) fn count_recognized(&self) {
-        self.0.recognized.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn is_unmarked(&self) -> bool {
+        self.0.is_unmarked.load(Ordering::Relaxed)
     }
 
     /// Ends the connection: nothing more is read from it or written to it, and whatever is unanswered is lost.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::limit::Limit;
 use super::log::log_flight;
-use super::pipeline::{Answer, Around, Keep, Outcome, Pipeline, Want, Wire, perform};
+use super::pipeline::{Answer, Around, Keep, Outcome, Pipeline, Want, perform};
 use super::session::{Behind, Session, stake};
 use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::sql::{Encoded, Sql};
@@ -204,11 +204,11 @@ impl Session {
             (true, _) => Around::Others,
         };
         let keep = self.prepared().map(|prepared| Keep { prepared, around, pipelines: settings.pipelines() });
-        let wire = Wire { client: lease.client(), watch: lease.watch() };
+        let client = lease.client();
         let mut answers = Vec::with_capacity(lines.len());
         let sent = encoded.iter().zip(lines).map(|(encoded, line)| {
             let want = if line.role == Role::Statement { want } else { Want::One };
-            perform(wire, keep, encoded, want)
+            perform(client, keep, encoded, want)
         });
         let mut pipeline = Pipeline::new(sent);
         let receiving = async {

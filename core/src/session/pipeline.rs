@@ -11,7 +11,6 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, RowStream, Statement};
 
-use crate::guard::Watch;
 use crate::prepared::{Claim, Prepared, Way};
 use crate::sql::{Encoded, Sql};
 
@@ -65,34 +64,27 @@ pub(crate) enum Around {
     Transaction,
 }
 
-/// What a statement is sent on.
-#[derive(Clone, Copy)]
-pub(crate) struct Wire<'c> {
-    pub(crate) client: &'c Client,
-    pub(crate) watch: &'c Watch,
-}
-
 /// Sends a statement with its first poll, and reads all of its answer.
 ///
 /// The unnamed statement with known parameter types: one round trip, nothing left behind on the server. Or a prepared one,
 /// where there is a place to keep it: prepared in the same flight the first time, and bound from then on.
 pub(crate) async fn perform(
-    wire: Wire<'_>,
+    client: &Client,
     keep: Option<Keep<'_>>,
     encoded: &Encoded<'_>,
     want: Want,
 ) -> Answer {
     let (Some(keep), Some(text)) = (keep, encoded.sql().fixed_text()) else {
-        return typed(wire, encoded, want).await;
+        return typed(client, encoded, want).await;
     };
     match keep.prepared.way(text, encoded.types()) {
-        Way::Typed => typed(wire, encoded, want).await,
-        Way::First(claim) => Box::pin(first(wire, claim, keep, encoded, want)).await, // rare, and large
-        Way::Prepared(statement) => match bound(wire.client, &statement, encoded, want).await {
+        Way::Typed => typed(client, encoded, want).await,
+        Way::First(claim) => Box::pin(first(client, claim, keep, encoded, want)).await, // rare, and large
+        Way::Prepared(statement) => match bound(client, &statement, encoded, want).await {
             Err(error) if is_stale(&error) && !encoded.sql().commits_by_itself() => {
                 keep.prepared.forget(text);
                 match keep.around {
-                    Around::Nothing => Box::pin(typed(wire, encoded, want)).await,
+                    Around::Nothing => Box::pin(typed(client, encoded, want)).await,
                     Around::Others | Around::Transaction => Err(error),
                 }
             }
@@ -104,19 +96,19 @@ pub(crate) async fn perform(
 /// Prepares a statement ahead of sending it whole. In this order, since what fails in a transaction fails all behind it: so
 /// the statement itself is answered with an error if its preparation aborted the transaction.
 async fn first(
-    wire: Wire<'_>,
+    client: &Client,
     claim: Claim<'_>,
     keep: Keep<'_>,
     encoded: &Encoded<'_>,
     want: Want,
 ) -> Answer {
     let types: Vec<Type> = encoded.types().cloned().collect();
-    let preparing = wire.client.prepare_typed(encoded.text(), &types);
+    let preparing = client.prepare_typed(encoded.text(), &types);
     if !keep.pipelines && keep.around != Around::Transaction {
         claim.enter(preparing.await);
-        return typed(wire, encoded, want).await;
+        return typed(client, encoded, want).await;
     }
-    let (statement, answer) = join(preparing, typed(wire, encoded, want)).await;
+    let (statement, answer) = join(preparing, typed(client, encoded, want)).await;
     let aborted = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     match (statement, answer) {
         (Err(cause), Err(error)) if aborted(&error) && !aborted(&cause) => {
@@ -142,17 +134,16 @@ fn is_stale(error: &tokio_postgres::Error) -> bool {
     )
 }
 
-async fn typed(wire: Wire<'_>, encoded: &Encoded<'_>, want: Want) -> Answer {
-    collect(stream(wire, encoded).await?, want).await
+async fn typed(client: &Client, encoded: &Encoded<'_>, want: Want) -> Answer {
+    collect(stream(client, encoded).await?, want).await
 }
 
-/// Sends a statement whole with its first poll, under a mark; gives its rows as they come.
+/// Sends a statement whole with its first poll; gives its rows as they come.
 pub(crate) async fn stream(
-    Wire { client, watch }: Wire<'_>,
+    client: &Client,
     encoded: &Encoded<'_>,
 ) -> Result<RowStream, tokio_postgres::Error> {
-    let mark = encoded.sql().is_query().then(|| watch.mark()).flatten();
-    client.query_typed_raw(encoded.text(), encoded.typed_values(mark)).await
+    client.query_typed_raw(encoded.text(), encoded.typed_values()).await
 }
 
 async fn bound(client: &Client, statement: &Statement, encoded: &Encoded<'_>, want: Want) -> Answer {
@@ -172,9 +163,9 @@ async fn collect(stream: RowStream, want: Want) -> Answer {
 }
 
 /// Sends a statement of ours in one poll and does not wait for its answer, which the connection reads and drops.
-pub(crate) fn send_and_forget(wire: Wire<'_>, sql: &Sql<'_>) {
+pub(crate) fn send_and_forget(client: &Client, sql: &Sql<'_>) {
     let Ok(encoded) = Encoded::of(sql) else { return };
-    let mut sent = std::pin::pin!(typed(wire, &encoded, Want::Nothing));
+    let mut sent = std::pin::pin!(typed(client, &encoded, Want::Nothing));
     let _ = sent.as_mut().poll(&mut Context::from_waker(futures_util::task::noop_waker_ref()));
 }
 

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use super::account::Account;
 use super::fetch::fetches;
 use super::limit::Limit;
-use super::pipeline::{Answer, Outcome, Want, Wire, send_and_forget};
+use super::pipeline::{Answer, Outcome, Want, send_and_forget};
 use crate::error::{Error, Kind, Result, Stake, Verdict, must_not_be_reused};
 use crate::port::Lease;
 use crate::prepared::Prepared;
@@ -144,9 +144,8 @@ impl Session {
     pub(crate) fn forget(&self, statements: &[Sql<'_>]) {
         let Some(lease) = &self.lease else { return };
         lease.watch().forget(statements.len() as u64);
-        let wire = Wire { client: lease.client(), watch: lease.watch() };
         for sql in statements {
-            send_and_forget(wire, sql);
+            send_and_forget(lease.client(), sql);
         }
     }
 }

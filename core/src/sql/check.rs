@@ -52,11 +52,6 @@ impl Sql<'_> {
         Ok(inspection)
     }
 
-    /// Whether it is a query, which PostgreSQL plans and takes a snapshot for.
-    pub(crate) fn is_query(&self) -> bool {
-        pgspan_scan::is_query(&self.text)
-    }
-
     pub(crate) fn has_parameters(&self) -> bool {
         !self.params.is_empty()
     }

@@ -8,7 +8,6 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 
 use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
-use crate::guard::Mark;
 
 /// A statement with its values as PostgreSQL gets them.
 ///
@@ -95,12 +94,9 @@ impl<'q> Encoded<'q> {
         })
     }
 
-    /// The values with their types, and behind them those of the mark, where there is room for it.
-    pub(crate) fn typed_values(&self, mark: Option<Mark>) -> impl Iterator<Item = (Value<'_>, Type)> {
-        let values = self.values().zip(&self.sql.params).map(|(value, param)| (value, param.ty().clone()));
-        let null = |ty: &Type| (Value { bytes: None, is_text: true }, ty.clone());
-        let has_room = self.params.len() + 2 <= PARAMETERS_MAX;
-        values.chain(mark.filter(|_| has_room).into_iter().flat_map(Mark::types).map(null))
+    /// The values with their types.
+    pub(crate) fn typed_values(&self) -> impl Iterator<Item = (Value<'_>, Type)> {
+        self.values().zip(&self.sql.params).map(|(value, param)| (value, param.ty().clone()))
     }
 }
 

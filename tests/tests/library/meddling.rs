@@ -2,8 +2,9 @@
 //! messages of the server: an answer is the statement's own, or an error.
 //!
 //! Siblings that were looked for: each kind of message at each place of an answer (the draws of many programs), and whole answers; one
-//! row and several, statements without rows, many statements of one form, errors of the server, unnamed and prepared statements, shared
-//! connections, sessions and batches; a pooler that loses what is behind an answer, though nobody told the library of a pooler.
+//! row and several, statements without rows, statements that are no queries (SHOW), many statements of one form, errors of the server and
+//! whose they are, unnamed and prepared statements, shared connections, sessions and batches; a pooler that loses what is behind an answer,
+//! though nobody told the library of a pooler.
 
 use std::time::Duration;
 
@@ -37,6 +38,24 @@ async fn callers(db: &Database, first: i64, forms: i64) -> Result<(usize, usize)
                     db.execute(sql!("INSERT INTO numbers SELECT {n} FROM generate_series(1, 2)")).await;
                 count.map(|count| count == 2)
             }
+            3 => {
+                let (show, own) = match n % 3 {
+                    0 => ("SHOW server_encoding", "UTF8"),
+                    1 => ("SHOW block_size", "8192"),
+                    _ => ("SHOW max_index_keys", "32"),
+                };
+                db.fetch_one::<String>(show).await.map(|shown| shown == own)
+            }
+            4 => {
+                let code = format!("U{:04}", n % 10_000);
+                match db.fetch_one::<i64>(sql!("SELECT raises({code})")).await {
+                    Err(error) => match error.sqlstate() {
+                        Some(told) if told.code().starts_with('U') => Ok(told.code() == code),
+                        _ => Err(error),
+                    },
+                    Ok(_) => Ok(false),
+                }
+            }
             _ => {
                 let text = db.fetch_one::<(i64, String)>(sql!("SELECT {n}, ({n})::text AS text")).await;
                 text.map(|own| own == (n, n.to_string()))
@@ -64,7 +83,11 @@ fn hurry(settings: &mut Settings) {
 
 async fn run(prepare: bool, forms: i64, meddling: impl Fn(u64) -> Meddling) -> Result<()> {
     let bed = Bed::new(Via::Nothing).await?;
-    bed.run("CREATE TABLE numbers(n int8)").await?;
+    bed.run(
+        "CREATE TABLE numbers(n int8);
+         CREATE FUNCTION raises(code text) RETURNS int8 LANGUAGE plpgsql AS $$ BEGIN RAISE 'x' USING ERRCODE = code; END $$",
+    )
+    .await?;
     let (mut answers, mut errors, mut done) = (0, 0, 0);
     for seed in 0..programs() / 2 {
         let (db, meddler) = bed
@@ -87,17 +110,17 @@ async fn run(prepare: bool, forms: i64, meddling: impl Fn(u64) -> Meddling) -> R
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_shared_connection_an_answer_is_the_statements_own_or_an_error() -> Result<()> {
-    run(false, 4, |seed| Meddling::Message { seed, among: 250 }).await
+    run(false, 6, |seed| Meddling::Message { seed, among: 250 }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_where_statements_are_prepared() -> Result<()> {
-    run(true, 4, |seed| Meddling::Message { seed, among: 250 }).await
+    run(true, 6, |seed| Meddling::Message { seed, among: 250 }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_where_whole_answers_are_lost_doubled_or_exchanged() -> Result<()> {
-    run(false, 4, |seed| Meddling::Answer { seed, among: 30 }).await
+    run(false, 6, |seed| Meddling::Answer { seed, among: 30 }).await
 }
 
 /// Nothing but its mark tells an answer from another's.
@@ -106,13 +129,25 @@ async fn so_it_is_where_all_statements_have_one_form() -> Result<()> {
     run(false, 1, |seed| Meddling::Answer { seed, among: 30 }).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_it_is_where_they_are_prepared() -> Result<()> {
+    run(true, 1, |seed| Meddling::Answer { seed, among: 30 }).await
+}
+
 /// As where `DATABASE_POOLER` was forgotten: callers who keep coming while answers are lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn so_it_is_behind_a_pooler_that_forgets_and_that_nobody_told_of() -> Result<()> {
+    for prepare in [false, true] {
+        behind_a_pooler_that_forgets(prepare).await?;
+    }
+    Ok(())
+}
+
+async fn behind_a_pooler_that_forgets(prepare: bool) -> Result<()> {
     let bed = Bed::new(Via::Nothing).await?;
     let (db, meddler) = bed
         .behind(Meddling::Forget, |settings| {
-            settings.shared_connections = 2;
+            (settings.shared_connections, settings.prepare) = (2, prepare);
             hurry(settings);
         })
         .await?;
