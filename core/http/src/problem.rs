@@ -101,6 +101,10 @@ impl Problem {
 
     /// 422 `invalid_request`: a field is not what it must be, for example `invalid("names[3]", "must not be blank")`.
     pub fn invalid(field: &str, fault: impl fmt::Display) -> Problem {
+        Problem::not_valid(field, &fault)
+    }
+
+    fn not_valid(field: &str, fault: &dyn fmt::Display) -> Problem {
         let field: String = field.chars().take(64).collect(); // an unknown field's name is the caller's
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", format!("{field}: {fault}"))
     }
