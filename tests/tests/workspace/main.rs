@@ -3,3 +3,4 @@
 mod builds;
 mod circles;
 mod manifests;
+mod security;
