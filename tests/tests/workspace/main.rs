@@ -2,5 +2,6 @@
 
 mod builds;
 mod circles;
+mod codes;
 mod manifests;
 mod security;
