@@ -290,6 +290,10 @@ mod tests {
                 r#"{"name":"a","lines":[{"pieces":1,"gift":"x, expected y"}]}"#,
                 "lines[0].gift: must be true or false",
             ),
+            (
+                r#"{"name":"a\"\\","lines":[{"pieces":"\ud800"}]}"#,
+                "lines[0].pieces: must be an integer from 0 to 65535",
+            ),
             (r#"{"name":"a","lines":[7]}"#, "lines[0]: must be an object"),
             (r#"{"name":"a","lines":[{"pieces":1}]}"#, "gift: is missing"),
             (r#"{"name":"a","status":"lost","lines":[]}"#, "status: must be `paid` or `sent`"),
