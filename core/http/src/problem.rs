@@ -177,8 +177,9 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    pub(crate) fn too_large() -> Problem {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body must be at most 256 KiB")
+    pub(crate) fn too_large(most_kib: u32) -> Problem {
+        let detail = format!("the body must be at most {most_kib} KiB");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
 
     /// The body stopped arriving, which is the client's fault: nothing is logged.

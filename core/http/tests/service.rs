@@ -58,6 +58,7 @@ fn routes() -> Router {
         .route("/products", post(create).put(create))
         .route("/products/7", delete(async |_: Writer| "gone"))
         .route("/cancel", post(async |_: Writer| "cancelled"))
+        .route("/import", post(async |_: Writer, _: JsonBody<Value, 512>| ()))
         .route("/greet", get(greet))
         .route("/slow", get(slow))
         .route("/panic", get(async || -> () { panic!("on purpose") }))
@@ -136,6 +137,8 @@ async fn a_writer_is_known_before_a_body_is_read_and_a_post_is_json_whether_or_n
         ("POST /products", &[JSON], &large, "unauthorized".into()),
         ("POST /products", &[JSON, BEARER], &large, "too_large".into()),
         ("PUT /products", &[JSON], &large, "unauthorized".into()),
+        ("POST /import", &[JSON, BEARER], &format!("{large}{{}}"), 200.into()),
+        ("POST /import", &[JSON, BEARER], &format!("{large}{large}{{}}"), "too_large".into()),
         ("PUT /products", &[BEARER], "{}", "unsupported_media_type".into()),
         ("POST /products", &[BEARER], "{}", "unsupported_media_type".into()),
         ("POST /cancel", &[BEARER], "", "unsupported_media_type".into()),
