@@ -49,7 +49,7 @@ pub struct Status {
 
 /// The application's, from the folder `migrations/`.
 pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "users", sql: include_str!("../../migrations/0001_users.sql") }];
+    &[Migration { version: 1, name: "users", sql: include_str!("../migrations/0001_users.sql") }];
 
 /// Applies what of [`MIGRATIONS`] is not applied yet, and says which those were.
 ///

@@ -4,7 +4,7 @@ use std::fmt;
 
 use axum::Json;
 use axum::http::StatusCode;
-use pgspan_http::{Db, JsonBody, Problem, Query, Writer};
+use pgspan_http::{Db, JsonBody, Paging, Problem, Query, Writer};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -74,15 +74,9 @@ fn check_names(names: &[String]) -> Answer<()> {
     Ok(())
 }
 
-pub(crate) async fn list_users(Db(db): Db, mut query: Query) -> Answer<Json<Page>> {
-    let (limit, after) = (query.optional::<i64>("limit")?, query.optional("after")?);
-    query.finish()?;
-    let limit = match limit.map(u16::try_from) {
-        None => PAGE_DEFAULT,
-        Some(Ok(limit @ 1..=PAGE_MOST)) => limit,
-        Some(_) => return Err(Problem::invalid("limit", format_args!("must be from 1 to {PAGE_MOST}"))),
-    };
-    Ok(Json(users::list(&db, after.unwrap_or(0), limit).await?))
+pub(crate) async fn list_users(Db(db): Db, query: Query) -> Answer<Json<Page>> {
+    let paging = Paging::finish(query, PAGE_DEFAULT, PAGE_MOST)?;
+    Ok(Json(users::list(&db, &paging).await?))
 }
 
 /// As serde reads them, but for the answer to something else: "must be an array of strings".

@@ -1,6 +1,7 @@
 //! Users: stored all or none, and listed page by page.
 
 use pgspan::{Database, FromRow, Result, Session, Sql, sql};
+use pgspan_http::Paging;
 use serde::Serialize;
 
 /// A user, as row and as JSON.
@@ -47,7 +48,7 @@ pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>
     Ok(users)
 }
 
-/// Up to `limit` users with an id above `after`.
+/// A page of the users, by their ids.
 ///
 /// # Errors
 ///
@@ -56,14 +57,11 @@ pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>
 /// # Cancel safety
 ///
 /// It only reads.
-pub async fn list(db: &Database, after: i64, limit: u16) -> Result<Page> {
-    let one_more = i64::from(limit) + 1;
+pub async fn list(db: &Database, paging: &Paging<i64>) -> Result<Page> {
+    let (after, one_more) = (paging.after.unwrap_or(0), paging.one_more());
     let page =
         sql!("SELECT id, name FROM users WHERE id > {after} ORDER BY id LIMIT {one_more}").reads_only();
-    let mut users: Vec<User> = db.fetch_all(page).await?;
-    let more = users.len() > usize::from(limit);
-    users.truncate(usize::from(limit));
-    let next = users.last().filter(|_| more).map(|last| last.id);
+    let (users, next) = paging.cut(db.fetch_all(page).await?, |last: &User| last.id);
     Ok(Page { users, next })
 }
 

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::query::Parameter;
 
 /// 100 names of 200 characters, all written as `\uXXXX` pairs, are 240 KB.
-const BODY_BYTES: u64 = 256 * 1024;
+const USUAL_KIB: u32 = 256;
 
 /// The JSON object in a request's body: an extractor. Answer with [`axum::Json`].
 ///
@@ -26,7 +26,8 @@ const BODY_BYTES: u64 = 256 * 1024;
 /// * A `content-type` that is not `application/json`, or a compressed body, is 415 `unsupported_media_type`. A form of another
 ///   site can't send that type, so it can't write here.
 /// * While [everyone may write](crate::Writes::Anonymous), another host or a page of another site is 403 `forbidden`.
-/// * A body of more than 256 KiB is 413 `too_large`, at once if it was announced as longer.
+/// * A body of more than `KIB` KiB is 413 `too_large`, at once if it was announced as longer. Default: 256 KiB, which many
+///   requests can have in memory at a time. An endpoint that takes more says so: `JsonBody<Import, 4096>`.
 /// * A body that does not arrive before the request's deadline is 408 `request_timeout`.
 /// * What is no JSON is 400 `malformed_request`.
 /// * JSON that is not what `T` asks for is 422 `invalid_request`; the detail names the place and says what must be there, for
@@ -51,25 +52,31 @@ const BODY_BYTES: u64 = 256 * 1024;
 /// }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct JsonBody<T>(pub T);
+pub struct JsonBody<T, const KIB: u32 = USUAL_KIB>(pub T);
 
-impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<S: Sync, T: DeserializeOwned, const KIB: u32> FromRequest<S> for JsonBody<T, KIB> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<JsonBody<T>, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<JsonBody<T, KIB>, Problem> {
         let (parts, body) = request.into_parts();
         let RequestContext { db, options } = RequestContext::of(&parts)?;
         options.writes.check_form(&parts.uri, &parts.headers)?;
-        read(&read_body(db, &parts.headers, body).await?).map(JsonBody)
+        read(&read_body(db, &parts.headers, body, KIB).await?).map(JsonBody)
     }
 }
 
-/// Reads a body, at most 256 KiB of it, within the request's deadline. What is announced as longer is refused before a byte of
+/// Reads a body, at most so many KiB of it, within the request's deadline. What is announced as longer is refused before a byte of
 /// it is read.
-async fn read_body(db: &Database, headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
+async fn read_body(
+    db: &Database,
+    headers: &HeaderMap,
+    mut body: Body,
+    most_kib: u32,
+) -> Result<Vec<u8>, Problem> {
+    let most = u64::from(most_kib) * 1024;
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > BODY_BYTES) {
-        return Err(Problem::too_large());
+    if length.is_some_and(|length: u64| length > most) {
+        return Err(Problem::too_large(most_kib));
     }
     let read = async {
         // one piece of memory: a list of pieces of a byte would cost sixty times as much
@@ -77,8 +84,8 @@ async fn read_body(db: &Database, headers: &HeaderMap, mut body: Body) -> Result
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::malformed("the body broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
-            if bytes.len() as u64 + data.len() as u64 > BODY_BYTES {
-                return Err(Problem::too_large());
+            if bytes.len() as u64 + data.len() as u64 > most {
+                return Err(Problem::too_large(most_kib));
             }
             bytes.extend_from_slice(&data);
         }
@@ -289,6 +296,10 @@ mod tests {
             (
                 r#"{"name":"a","lines":[{"pieces":1,"gift":"x, expected y"}]}"#,
                 "lines[0].gift: must be true or false",
+            ),
+            (
+                r#"{"name":"a\"\\","lines":[{"pieces":"\ud800"}]}"#,
+                "lines[0].pieces: must be an integer from 0 to 65535",
             ),
             (r#"{"name":"a","lines":[7]}"#, "lines[0]: must be an object"),
             (r#"{"name":"a","lines":[{"pieces":1}]}"#, "gift: is missing"),

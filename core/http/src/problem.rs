@@ -101,6 +101,10 @@ impl Problem {
 
     /// 422 `invalid_request`: a field is not what it must be, for example `invalid("names[3]", "must not be blank")`.
     pub fn invalid(field: &str, fault: impl fmt::Display) -> Problem {
+        Problem::not_valid(field, &fault)
+    }
+
+    fn not_valid(field: &str, fault: &dyn fmt::Display) -> Problem {
         let field: String = field.chars().take(64).collect(); // an unknown field's name is the caller's
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", format!("{field}: {fault}"))
     }
@@ -173,8 +177,9 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    pub(crate) fn too_large() -> Problem {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body must be at most 256 KiB")
+    pub(crate) fn too_large(most_kib: u32) -> Problem {
+        let detail = format!("the body must be at most {most_kib} KiB");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
 
     /// The body stopped arriving, which is the client's fault: nothing is logged.

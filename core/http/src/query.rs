@@ -128,9 +128,11 @@ macro_rules! integers {
             const MUST_BE: &'static str = $must_be;
 
             fn parse(text: &str) -> Option<$integer> {
-                let digits = text.strip_prefix('-').unwrap_or(text);
-                let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-                is_plain.then(|| serde_json::from_str(text).ok())?
+                let is_plain = match text.strip_prefix('-').unwrap_or(text).as_bytes() {
+                    [b'0'] => text == "0",
+                    digits => matches!(digits, [b'1'..=b'9', ..]),
+                };
+                is_plain.then(|| text.parse().ok())?
             }
         }
     )*};

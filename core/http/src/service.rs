@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use pgspan::{Database, Error, Sql};
+use serde::Serialize;
 
 use crate::context::Db;
 use crate::envelope::{Envelope, request_id, seal};
@@ -56,12 +56,18 @@ pub fn misconfigured(faults: &[Error]) -> Router {
         .fallback(async move |headers: HeaderMap| seal(problem.into_response(), request_id(&headers)))
 }
 
-/// Alive: this process answers.
-async fn livez() -> Response<Body> {
-    Json(serde_json::json!({ "status": "live" })).into_response()
+/// What a probe is told.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
 }
 
-async fn readyz(readiness: Arc<Readiness>, db: Database) -> Result<Response<Body>, Problem> {
+/// Alive: this process answers.
+async fn livez() -> Json<Health> {
+    Json(Health { status: "live" })
+}
+
+async fn readyz(readiness: Arc<Readiness>, db: Database) -> Result<Json<Health>, Problem> {
     readiness.ask(&db).await?;
-    Ok(Json(serde_json::json!({ "status": "ready" })).into_response())
+    Ok(Json(Health { status: "ready" }))
 }

@@ -2,4 +2,6 @@
 
 mod builds;
 mod circles;
+mod codes;
 mod manifests;
+mod security;
