@@ -1,0 +1,35 @@
+//! The command `check`.
+
+use std::process::ExitCode;
+
+use super::Program;
+use super::exit::{FAILED, code_of, fail};
+use crate::check::{self, Finding};
+use crate::settings::Arguments;
+
+pub(super) async fn check<S>(program: &Program<S>, arguments: &Arguments) -> ExitCode {
+    let name = program.name;
+    let settings = match program.read_all(arguments) {
+        Ok(read) => {
+            println!("ok: settings: they can be used");
+            read.settings.warnings.iter().chain(&read.notes).for_each(|note| println!("note: {note}"));
+            read.settings
+        }
+        Err(faults) => return fail(name, code_of(&faults), &faults),
+    };
+    let timeout = settings.pool.connect_timeout;
+    let found = check::check(&settings.database, &settings.limits, timeout, program.migrations).await;
+    let findings = match found {
+        Ok(findings) => findings,
+        Err(fault) => return fail(name, code_of(std::slice::from_ref(&fault)), &[fault]),
+    };
+    for Finding { what, text, .. } in findings.iter().filter(|finding| finding.good) {
+        println!("ok: {what}: {text}");
+    }
+    let bad = findings.iter().filter(|finding| !finding.good);
+    let bad: Vec<String> = bad.map(|Finding { what, text, .. }| format!("{what}: {text}")).collect();
+    match bad.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => fail(name, FAILED, &bad),
+    }
+}
