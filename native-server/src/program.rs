@@ -20,15 +20,19 @@ use crate::settings::Arguments;
 use crate::workers::Workers;
 use command_line::{Command, Refused};
 use exit::{FAILED, code_of, fail};
+use facts::{Around, Facts};
+use read::{AllSettings, Read};
 
 mod checking;
 mod command_line;
 mod exit;
+mod facts;
 mod given;
 mod hangup;
 mod host;
 mod migrating;
 mod probe;
+mod read;
 mod serving;
 
 pub use crate::settings::setting::Setting;
@@ -37,24 +41,14 @@ pub use host::Host;
 
 /// A program that serves a router. `S` are the [settings](Program::settings) of its own.
 pub struct Program<S = ()> {
-    name: &'static str,
-    version: &'static str,
-    about: &'static str,
-    application_name: &'static str,
-    metric_prefix: &'static str,
-    migrations: &'static [Migration],
-    settings: &'static [Setting],
+    facts: Facts,
     read: Box<Read<S>>,
-    is_ready: Option<fn() -> Sql<'static>>,
-    is_bare: bool,
 }
-
-type Read<S> = dyn Fn(&mut Given<'_>) -> Result<S>;
 
 impl Program {
     /// A program of this name: its messages begin with it, and PostgreSQL shows it as `application_name`.
     pub fn new(name: &'static str) -> Program {
-        Program {
+        let facts = Facts {
             name,
             version: "unknown",
             about: "",
@@ -62,10 +56,9 @@ impl Program {
             metric_prefix: "pgspan",
             migrations: &[],
             settings: &[],
-            read: Box::new(|_| Ok(())),
-            is_ready: None,
-            is_bare: false,
-        }
+            around: Around::Recorded,
+        };
+        Program { facts, read: Box::new(|_| Ok(())) }
     }
 
     /// Settings of its own: they are flags and variables as the others are, in the help and on the manual page.
@@ -77,18 +70,7 @@ impl Program {
         settings: &'static [Setting],
         read: impl Fn(&mut Given<'_>) -> Result<S> + 'static,
     ) -> Program<S> {
-        Program {
-            name: self.name,
-            version: self.version,
-            about: self.about,
-            application_name: self.application_name,
-            metric_prefix: self.metric_prefix,
-            migrations: self.migrations,
-            settings,
-            read: Box::new(read),
-            is_ready: self.is_ready,
-            is_bare: self.is_bare,
-        }
+        Program { facts: Facts { settings, ..self.facts }, read: Box::new(read) }
     }
 }
 
@@ -96,46 +78,46 @@ impl<S> Program<S> {
     /// What `--version` says: `env!("CARGO_PKG_VERSION")`.
     #[must_use]
     pub fn version(self, version: &'static str) -> Program<S> {
-        Program { version, ..self }
+        Program { facts: Facts { version, ..self.facts }, ..self }
     }
 
     /// What it is, in a line for the help.
     #[must_use]
     pub fn about(self, about: &'static str) -> Program<S> {
-        Program { about, ..self }
+        Program { facts: Facts { about, ..self.facts }, ..self }
     }
 
     /// The schema it needs, from a folder that is read when it is compiled: `migrations!("migrations")`. The command `migrate` applies
     /// them; `serve` does not.
     #[must_use]
     pub fn migrations(self, migrations: &'static [Migration]) -> Program<S> {
-        Program { migrations, ..self }
+        Program { facts: Facts { migrations, ..self.facts }, ..self }
     }
 
     /// What PostgreSQL calls its connections, unless the URL says it. Default: its name.
     #[must_use]
     pub fn application_name(self, name: &'static str) -> Program<S> {
-        Program { application_name: name, ..self }
+        Program { facts: Facts { application_name: name, ..self.facts }, ..self }
     }
 
     /// What the names of its metrics begin with. Default: `pgspan`, as docs/operations.md has them.
     #[must_use]
     pub fn metric_prefix(self, prefix: &'static str) -> Program<S> {
-        Program { metric_prefix: prefix, ..self }
+        Program { facts: Facts { metric_prefix: prefix, ..self.facts }, ..self }
     }
 
     /// The statement that asks whether the schema is there: see [`pgspan_http::service`]. Default: whether every
     /// [migration](Program::migrations) is recorded in `public.pgspan_migrations`, which the user must be allowed to read.
     #[must_use]
     pub fn ready_when(self, is_ready: fn() -> Sql<'static>) -> Program<S> {
-        Program { is_ready: Some(is_ready), ..self }
+        Program { facts: Facts { around: Around::ReadyWhen(is_ready), ..self.facts }, ..self }
     }
 
     /// Serves the router as it is, without [`pgspan_http::service`] around it. It has the probes itself then, and keeps
     /// `REQUEST_TIMEOUT_MS` itself.
     #[must_use]
     pub fn bare(self) -> Program<S> {
-        Program { is_bare: true, ..self }
+        Program { facts: Facts { around: Around::Bare, ..self.facts }, ..self }
     }
 
     /// Does what the command line says, and gives the exit code. `routes` makes what `serve` serves.
@@ -143,25 +125,24 @@ impl<S> Program<S> {
     /// Around the routes comes [`pgspan_http::service`]: the probes, a deadline for each request, request ids, and errors as
     /// problem+json.
     pub fn run(self, routes: impl AsyncFnOnce(&mut Host<S>) -> Result<Router>) -> ExitCode {
-        match command_line::read(&self) {
-            Ok(Command::Serve(arguments)) => match self.read_all(&arguments) {
-                Ok(read) => run(self.name, read.settings.worker_threads, |workers| {
-                    serving::serve(self, arguments, read, workers, routes)
+        let Program { facts, read } = self;
+        let name = facts.name;
+        let read = |arguments: &Arguments| AllSettings::read(arguments, facts.application_name, &*read);
+        match command_line::read(&facts) {
+            Ok(Command::Serve(arguments)) => match read(&arguments) {
+                Ok(read) => run(name, read.settings.worker_threads, |workers| {
+                    serving::serve(&facts, arguments, read, workers, routes)
                 }),
-                Err(faults) => fail(self.name, code_of(&faults), &faults),
+                Err(faults) => fail(name, code_of(&faults), &faults),
             },
-            Ok(Command::Check(arguments)) => {
-                run(self.name, 1, |_| async move { checking::check(&self, &arguments).await })
-            }
-            Ok(Command::Probe(arguments)) => {
-                run(self.name, 1, |_| async move { probe::probe(self.name, &arguments).await })
-            }
+            Ok(Command::Check(arguments)) => run(name, 1, |_| checking::check(&facts, read(&arguments))),
+            Ok(Command::Probe(arguments)) => run(name, 1, |_| probe::probe(name, &arguments)),
             Ok(Command::Migrate(arguments, how)) => {
-                run(self.name, 1, |_| async move { migrating::migrate(&self, &arguments, &how).await })
+                run(name, 1, |_| migrating::migrate(&facts, &arguments, &how))
             }
-            Ok(Command::Generate(what)) => match command_line::generate(&self, what, &mut io::stdout()) {
+            Ok(Command::Generate(what)) => match command_line::generate(&facts, what, &mut io::stdout()) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(self.name, FAILED, &[error]),
+                Err(error) => fail(name, FAILED, &[error]),
             },
             Err(Refused(code)) => code,
         }
@@ -182,31 +163,8 @@ fn run<P: Future<Output = ExitCode>>(
     code
 }
 
-/// All that was given, once it was checked.
-struct AllSettings<S> {
-    settings: crate::settings::Settings,
-    own: S,
-    notes: Vec<String>,
-}
-
-impl<S> Program<S> {
-    /// Everything that can be wrong, at once.
-    fn read_all(&self, arguments: &Arguments) -> Result<AllSettings<S>, Vec<pgspan::Error>> {
-        let mut given = Given::new(arguments);
-        let own = (self.read)(&mut given);
-        let (notes, own_faults) = given.end();
-        match (arguments.settings(self.application_name), own) {
-            (Ok(settings), Ok(own)) if own_faults.is_empty() => Ok(AllSettings { settings, own, notes }),
-            (settings, own) => {
-                let faults = settings.err().into_iter().flatten();
-                Err(faults.chain(own_faults).chain(own.err()).collect())
-            }
-        }
-    }
-}
-
 impl<S> std::fmt::Debug for Program<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Program").field("name", &self.facts.name).finish_non_exhaustive()
     }
 }

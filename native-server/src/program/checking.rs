@@ -2,14 +2,16 @@
 
 use std::process::ExitCode;
 
-use super::Program;
-use super::exit::{FAILED, code_of, fail};
-use crate::check::{self, Finding};
-use crate::settings::Arguments;
+use pgspan::Error;
 
-pub(super) async fn check<S>(program: &Program<S>, arguments: &Arguments) -> ExitCode {
+use super::exit::{FAILED, code_of, fail};
+use super::facts::Facts;
+use super::read::AllSettings;
+use crate::check::{self, Finding};
+
+pub(super) async fn check<S>(program: &Facts, read: Result<AllSettings<S>, Vec<Error>>) -> ExitCode {
     let name = program.name;
-    let settings = match program.read_all(arguments) {
+    let settings = match read {
         Ok(read) => {
             println!("ok: settings: they can be used");
             read.settings.warnings.iter().chain(&read.notes).for_each(|note| println!("note: {note}"));

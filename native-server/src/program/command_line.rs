@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 
-use super::Program;
 use super::exit::{BAD_SETTINGS, EXIT_CODES, fail};
+use super::facts::Facts;
 use crate::settings::Arguments;
 use crate::settings::setting::{ALL, Setting, of_the_database};
 
@@ -41,7 +41,7 @@ pub(super) enum Generated {
 /// There is nothing to do: help was asked for, or the arguments are wrong. The user was told.
 pub(super) struct Refused(pub(super) ExitCode);
 
-pub(super) fn read<S>(program: &Program<S>) -> Result<Command, Refused> {
+pub(super) fn read(program: &Facts) -> Result<Command, Refused> {
     let found = command(program).try_get_matches();
     let mut found = found.map_err(|error| Refused(refuse(program.name, &error)))?;
     let all = || settings(program);
@@ -70,11 +70,11 @@ pub(super) fn read<S>(program: &Program<S>) -> Result<Command, Refused> {
 }
 
 /// The settings of every program, and its own.
-fn settings<S>(program: &Program<S>) -> impl Iterator<Item = &'static Setting> {
+fn settings(program: &Facts) -> impl Iterator<Item = &'static Setting> {
     ALL.iter().chain(program.settings)
 }
 
-fn command<S>(program: &Program<S>) -> clap::Command {
+fn command(program: &Facts) -> clap::Command {
     let part = |name, about| clap::Command::new(name).about(about).after_help(EXIT_CODES);
     let version = |name, about| {
         Arg::new(name).long(name).value_name("VERSION").help(about).value_parser(value_parser!(i64))
@@ -161,7 +161,7 @@ fn file_of(name: &str) -> String {
 }
 
 /// Writes the manual page or a shell's completions.
-pub(super) fn generate<S>(program: &Program<S>, what: Generated, to: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn generate(program: &Facts, what: Generated, to: &mut dyn io::Write) -> io::Result<()> {
     let mut command = command(program);
     match what {
         Generated::Man => {

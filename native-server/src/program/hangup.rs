@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Given;
+use super::given::Given;
 use super::host::Reload;
 use crate::logs::{Filter, Refilter};
 use crate::settings::Arguments;

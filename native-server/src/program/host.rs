@@ -5,7 +5,7 @@ use std::fmt;
 use pgspan::{Database, Error, Kind, Result};
 use tokio::net::TcpListener;
 
-use super::Given;
+use super::given::Given;
 use crate::Driver;
 use crate::metrics::Metrics;
 use crate::serve::{Draining, Listener, Options};

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use pgspan::ConnectionUrl;
 
-use super::Program;
 use super::command_line::Migrate;
 use super::exit::{MISSING, code_of, code_of_migration, fail};
+use super::facts::Facts;
 use crate::migrate::{self, Status};
 use crate::settings::Arguments;
 
-pub(super) async fn migrate<S>(program: &Program<S>, arguments: &Arguments, how: &Migrate) -> ExitCode {
+pub(super) async fn migrate(program: &Facts, arguments: &Arguments, how: &Migrate) -> ExitCode {
     let url = match arguments.database(&format!("{} migrate", program.application_name)) {
         Ok(url) => url,
         Err(fault) => return fail(program.name, code_of(std::slice::from_ref(&fault)), &[fault]),
@@ -21,7 +21,7 @@ pub(super) async fn migrate<S>(program: &Program<S>, arguments: &Arguments, how:
     }
 }
 
-async fn apply<S>(program: &Program<S>, url: &ConnectionUrl, how: &Migrate) -> ExitCode {
+async fn apply(program: &Facts, url: &ConnectionUrl, how: &Migrate) -> ExitCode {
     let done = match (how.again, how.as_applied) {
         (Some(version), _) => migrate::again(url, version).await,
         (_, Some(version)) => migrate::as_applied(url, version).await,
@@ -39,7 +39,7 @@ async fn apply<S>(program: &Program<S>, url: &ConnectionUrl, how: &Migrate) -> E
     ExitCode::SUCCESS
 }
 
-async fn show_status<S>(program: &Program<S>, url: &ConnectionUrl) -> ExitCode {
+async fn show_status(program: &Facts, url: &ConnectionUrl) -> ExitCode {
     let statuses = match migrate::status_of(url, program.migrations).await {
         Ok(statuses) => statuses,
         Err(error) => return fail(program.name, code_of_migration(&error), &[error]),

@@ -12,8 +12,10 @@ use pgspan_http::service;
 use sd_notify::NotifyState;
 
 use super::exit::{BAD_SETTINGS, FAILED, code_of, code_of_address, fail};
+use super::facts::{Around, Facts};
 use super::hangup::AtHangup;
-use super::{AllSettings, Host, Program};
+use super::host::Host;
+use super::read::AllSettings;
 use crate::logs::{self, Logged, Logs};
 use crate::metrics::Metrics;
 use crate::migrate::Migration;
@@ -25,7 +27,7 @@ use crate::workers::Workers;
 use crate::{Driver, operations, serve, signals, system};
 
 pub(super) async fn serve<S>(
-    program: Program<S>,
+    program: &Facts,
     arguments: Arguments,
     read: AllSettings<S>,
     workers: Workers,
@@ -52,7 +54,7 @@ pub(super) async fn serve<S>(
 type Failure = (u8, String);
 
 async fn serve_until_told<S>(
-    program: Program<S>,
+    program: &Facts,
     arguments: Arguments,
     AllSettings { settings, own, notes }: AllSettings<S>,
     workers: Workers,
@@ -101,10 +103,10 @@ async fn serve_until_told<S>(
         arguments: arguments.clone(),
     };
     at_hangup.listen().map_err(signals)?;
-    let router = match (program.is_bare, program.is_ready) {
-        (true, _) => routes,
-        (false, Some(is_ready)) => service(routes, database.clone(), http, is_ready),
-        (false, None) => service(routes, database.clone(), http, are_recorded(program.migrations)),
+    let router = match program.around {
+        Around::Bare => routes,
+        Around::ReadyWhen(is_ready) => service(routes, database.clone(), http, is_ready),
+        Around::Recorded => service(routes, database.clone(), http, are_recorded(program.migrations)),
     };
     #[cfg(feature = "otlp")]
     let (router, traces) = {
