@@ -22,6 +22,8 @@ fn main() -> ExitCode {
     let program = program.about("PostgreSQL behind HTTP, natively").application_name("pgspan");
     let program = program.migrations(migrations!("../migrations")).settings(SETTINGS, writes);
     program.bare().run(async |host| {
+        let current = host.settings.clone();
+        host.at_hangup(move |given| current.renew(&writes(given)?)); // API_TOKEN_FILE has another token
         host.http.writes = host.settings.clone();
         Ok(router(host.database.clone(), host.http.clone()))
     })
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
 
 fn writes(given: &mut Given<'_>) -> Result<Writes> {
     let anonymous = given.is_true("ALLOW_ANONYMOUS_WRITES");
-    let writes = Writes::from_settings(given.secret("API_TOKEN").as_deref(), anonymous)?;
+    let writes = Writes::from_settings(given.secret("API_TOKEN")?.as_deref(), anonymous)?;
     if writes == Writes::Forbidden {
         given.note("writes: nobody may write: set API_TOKEN");
     }

@@ -136,7 +136,7 @@ impl<S> Program<S> {
                 Err(faults) => fail(name, code_of(&faults), &faults),
             },
             Ok(Command::Check(arguments)) => run(name, 1, |_| checking::check(&facts, read(&arguments))),
-            Ok(Command::Probe(arguments)) => run(name, 1, |_| probe::probe(name, &arguments)),
+            Ok(Command::Probe(arguments, live)) => run(name, 1, |_| probe::probe(name, &arguments, live)),
             Ok(Command::Migrate(arguments, how)) => {
                 run(name, 1, |_| migrating::migrate(&facts, &arguments, &how))
             }

@@ -17,7 +17,8 @@ use crate::settings::setting::{ALL, Setting, of_the_database};
 pub(super) enum Command {
     Serve(Arguments),
     Check(Arguments),
-    Probe(Arguments),
+    /// Whether it is alone asked whether the process lives.
+    Probe(Arguments, bool),
     Migrate(Arguments, Migrate),
     Generate(Generated),
 }
@@ -49,7 +50,7 @@ pub(super) fn read(program: &Facts) -> Result<Command, Refused> {
         Some((name, found)) => match name.as_str() {
             "serve" => Command::Serve(arguments(all(), &found)),
             "check" => Command::Check(arguments(all(), &found)),
-            "probe" => Command::Probe(arguments(all(), &found)),
+            "probe" => Command::Probe(arguments(all(), &found), found.get_flag("live")),
             "migrate" => {
                 let how = Migrate {
                     status: found.get_flag("status"),
@@ -80,6 +81,8 @@ fn command(program: &Facts) -> clap::Command {
         Arg::new(name).long(name).value_name("VERSION").help(about).value_parser(value_parser!(i64))
     };
     let shell = Arg::new("shell").required(true).help("Which shell").value_parser(value_parser!(Shell));
+    let live = Arg::new("live").long("live").action(ArgAction::SetTrue);
+    let live = live.help("Ask only whether the process lives, whatever its database does");
     let command = clap::Command::new(program.name)
         .version(program.version)
         .about(program.about)
@@ -101,7 +104,8 @@ fn command(program: &Facts) -> clap::Command {
                     "Ask the program that runs with these settings whether it is ready, where METRICS_ADDR says\n\nExit code 0 if it is, 1 \
                      if it is not or does not answer within 2 s. It is a health check for images without a shell.",
                 )
-                .args(args(settings(program))),
+                .args(args(settings(program)))
+                .arg(live),
         )
         .subcommand(
             clap::Command::new("generate")

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use pgspan::{Error, Kind};
+use pgspan::{Error, Kind, Result};
 
 use crate::settings::Arguments;
 
@@ -24,9 +24,13 @@ impl<'a> Given<'a> {
         self.arguments.find(name)
     }
 
-    /// The value of a [secret](super::Setting::secret), or of the file that has it. A file that can't be read is a fault.
-    pub fn secret(&mut self, name: &str) -> Option<String> {
-        self.arguments.find_secret(name).map_err(|fault| self.faults.push(fault)).ok().flatten()
+    /// The value of a [secret](super::Setting::secret), or of the file that has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] if both are given; [`Kind::Unavailable`] if the file is not there.
+    pub fn secret(&self, name: &str) -> Result<Option<String>> {
+        self.arguments.find_secret(name)
     }
 
     /// A value of any type that can be read from text; `default` if it is not given. If it can't be read, `must` is the fault: "must

@@ -53,6 +53,9 @@ impl AtHangup {
             let done = reload(&mut given);
             let (notes, faults) = given.end();
             notes.iter().for_each(|note| tracing::info!("{note}"));
+            if faults.is_empty() && done.is_ok() {
+                tracing::info!("the settings that may change were read again");
+            }
             for error in faults.into_iter().chain(done.err()) {
                 tracing::error!(%error, "what SIGHUP asks for can't be read again");
             }

@@ -15,13 +15,15 @@ use crate::settings::{Arguments, METRICS};
 /// Below the deadline that containers give a health check, which often is three seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks the program that runs with these settings, on its operations listener, whether it is ready.
-pub(super) async fn probe(name: &str, arguments: &Arguments) -> ExitCode {
+/// Asks the program that runs with these settings, on its operations listener, whether it is ready, or only
+/// whether it lives.
+pub(super) async fn probe(name: &str, arguments: &Arguments, only_live: bool) -> ExitCode {
     let address = arguments.find("METRICS_ADDR").unwrap_or_else(|| METRICS.to_owned());
     let Ok(address) = address.parse() else {
         return fail(name, BAD_SETTINGS, &["METRICS_ADDR: must be an address and a port, to be asked there"]);
     };
-    let path = Options::default().readiness;
+    let Options { liveness, readiness, .. } = Options::default();
+    let path = if only_live { liveness } else { readiness };
     let answer = timeout(PATIENCE, ask(reachable(address), path)).await;
     match answer.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200 ") => ExitCode::SUCCESS,
