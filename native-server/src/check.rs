@@ -67,10 +67,9 @@ pub async fn check(
                     bad("schema", format!("migration {:04} was altered after it was applied", status.version))
                 }
                 (0, None) => good("schema", "every migration is applied"),
-                (missing, None) => bad(
-                    "schema",
-                    format!("{missing} of the migrations not applied: run pgspan-server migrate"),
-                ),
+                (missing, None) => {
+                    bad("schema", format!("{missing} of the migrations not applied: run migrate"))
+                }
             });
         }
         Ok(Err(error)) => findings.push(bad("schema", error.to_string())),

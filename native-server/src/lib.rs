@@ -2,7 +2,7 @@
 //!
 //! # A program that serves no HTTP
 //!
-//! It takes the driver alone, with `default-features = false` (no hyper, no axum, no clap):
+//! It takes the driver alone, with `default-features = false`:
 //!
 //! ```no_run
 //! use pgspan::sql;
@@ -32,53 +32,35 @@
 //!
 //! # A service of your own
 //!
-//! It is a router with a `State<Database>`, and a `main` that hands it to `serve::serve` (feature `serve`, on by default):
+//! It is a router with a `State<Database>`, and a `main` that hands it to [`program::Program`] (feature `program`). That brings a
+//! command line, settings, logs, signals, migrations, probes, metrics, an orderly end and exit codes: all that docs/operations.md
+//! says of `pgspan-server`, whose `main.rs` is the first such program.
 //!
-#![cfg_attr(feature = "serve", doc = "```no_run")]
-#![cfg_attr(not(feature = "serve"), doc = "```ignore")]
+#![cfg_attr(feature = "program", doc = "```no_run")]
+#![cfg_attr(not(feature = "program"), doc = "```ignore")]
+//! use std::process::ExitCode;
+//!
 //! use axum::Router;
 //! use axum::extract::State;
 //! use axum::routing::get;
-//! use pgspan::{Database, Settings, sql};
-//! use pgspan_server::serve::{Address, Options, serve};
-//! use pgspan_server::workers::Workers;
-//! use pgspan_server::{Driver, PoolSettings, logs, signals};
+//! use pgspan::{Database, sql};
+//! use pgspan_server::program::Program;
 //!
-//! type Error = Box<dyn std::error::Error>;
-//!
-//! async fn users(State(db): State<Database>) -> String {
-//!     match db.fetch_one::<i64>(sql!("SELECT count(*) FROM users").reads_only()).await {
-//!         Ok(users) => users.to_string(),
+//! async fn notes(State(db): State<Database>) -> String {
+//!     match db.fetch_one::<i64>(sql!("SELECT count(*) FROM notes").reads_only()).await {
+//!         Ok(notes) => notes.to_string(),
 //!         Err(error) => error.to_string(),
 //!     }
 //! }
 //!
-//! fn main() -> Result<(), Error> {
-//!     let logs = logs::init(logs::Format::Text, "info".parse()?)?;
-//!     let threads = std::thread::available_parallelism()?.get();
-//!     let (workers, runtime) = Workers::start(threads)?; // a runtime for each thread
-//!     let served = runtime.block_on(run(workers));
-//!     logs.finish();
-//!     served
-//! }
-//!
-//! async fn run(workers: Workers) -> Result<(), Error> {
-//!     let settings = Settings::read(|name| std::env::var(name).ok()).map_err(|faults| format!("{faults:?}"))?;
-//!     let url = std::env::var("DATABASE_URL")?.parse()?;
-//!     let driver = Driver::new(&url, &settings, PoolSettings::default())?;
-//!     let db = pgspan::connect_with(driver.clone(), settings);
-//!     let router = Router::new().route("/users", get(users)).with_state(db.clone());
-//!     let listener = "127.0.0.1:8080".parse::<Address>()?.listen().await?;
-//!     let mut options = Options::default();
-//!     options.workers = Some(workers.clone());
-//!     let served = serve(listener, router, options, signals::stop()?).await; // until SIGTERM, then it drains
-//!     db.close();
-//!     driver.close();
-//!     Ok(served?)
+//! fn main() -> ExitCode {
+//!     Program::new("notes").run(async |host| {
+//!         Ok(Router::new().route("/notes", get(notes)).with_state(host.database.clone()))
+//!     })
 //! }
 //! ```
 //!
-//! The program `pgspan-server` is this around `pgspan_app`, with flags, metrics and probes: see its `main.rs`.
+//! A program that has all of this already takes the HTTP server alone: `serve::serve` (feature `serve`).
 //!
 //! # What becomes of a connection
 //!
@@ -109,15 +91,18 @@
 //!
 //! # Migrations
 //!
-//! [`migrate()`] applies the application's, [`migrate::migrate_with`] yours.
+//! [`migrations!`] reads a folder of SQL files when the program is compiled, and [`migrate()`] applies them. A `Program` has a command
+//! for it.
 //!
 //! # Features
 //!
 //! | | |
 //! | --- | --- |
-//! | `serve` (default) | the HTTP server, settings from flags and environment, logs |
-//! | `app` (default) | what the program `pgspan-server` serves |
-//! | `otlp` | a span of each request, for an OpenTelemetry collector |
+//! | none | the driver alone: no hyper, no axum, no clap |
+//! | `serve` | the HTTP server, probes and metrics |
+//! | `program` | `serve`, and the program around a router |
+//! | `otlp` | `program`, and a span of each request, for an OpenTelemetry collector |
+//! | `app` (default) | what the program `pgspan-server` is: the sample, on `program` |
 
 mod backoff;
 mod cancel;
@@ -130,7 +115,7 @@ mod executor;
 mod hosts;
 mod libpq;
 mod link;
-#[cfg(feature = "serve")]
+#[cfg(feature = "program")]
 pub mod logs;
 #[cfg(feature = "serve")]
 pub mod metrics;
@@ -144,12 +129,14 @@ pub mod otlp;
 mod passfile;
 mod pool;
 mod private_file;
+#[cfg(feature = "program")]
+pub mod program;
 mod queue;
 mod random;
 #[cfg(feature = "serve")]
 pub mod serve;
-#[cfg(feature = "serve")]
-pub mod settings;
+#[cfg(feature = "program")]
+mod settings;
 #[cfg(feature = "serve")]
 pub mod signals;
 mod statistics;
@@ -164,6 +151,7 @@ use pgspan::{ConnectionUrl, Database, Result, Settings};
 pub use driver::{Connection, Driver};
 pub use libpq::complete;
 pub use migrate::migrate;
+pub use pgspan_macros::migrations;
 pub use pool::PoolSettings;
 pub use statistics::PoolStatistics;
 

@@ -4,10 +4,14 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -83,6 +87,7 @@ pub fn init(format: Format, filter: Filter) -> Result<Logs, Box<dyn std::error::
     subscriber.try_init()?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
+        PANICS.fetch_add(1, Ordering::Relaxed);
         tracing::error!(place, "a panic");
     }));
     let _ = DROPPED.set(dropped);
@@ -109,11 +114,29 @@ pub fn init(format: Format, filter: Filter) -> Result<Logs, Box<dyn std::error::
 const WAITING_LINES: usize = 4096;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+static PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// How many lines were dropped so far, since nobody took them from standard error in time.
-pub fn dropped_lines() -> u64 {
+fn dropped_lines() -> u64 {
     let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
     u64::try_from(dropped).unwrap_or(u64::MAX)
+}
+
+/// What only the logs can count.
+#[derive(Debug)]
+pub(crate) struct Logged;
+
+impl Collector for Logged {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, value) in [
+            ("log_lines_dropped", "Log lines that nobody took in time", dropped_lines()),
+            ("panics", "Panics, in a handler or anywhere else", PANICS.load(Ordering::Relaxed)),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
 }
 
 /// The process's logs.

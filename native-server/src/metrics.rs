@@ -6,7 +6,7 @@
 //! | `pgspan_http_requests_in_flight` | requests that are not answered yet |
 //! | `pgspan_http_request_duration_seconds{route}` | how long that took, a histogram |
 //! | `pgspan_http_connections`, `pgspan_http_connections_max` | connections of clients, and how many there may be |
-//! | `pgspan_log_lines_dropped_total` | log lines that nobody took in time |
+//! | `pgspan_log_lines_dropped_total`, `pgspan_panics_total` | log lines that nobody took in time; panics (feature `program`) |
 //! | `process_…` | the process, by Prometheus's names, on Linux |
 //! | `pgspan_pool_wait_seconds` | how long callers waited for a connection of the pool, a histogram |
 //! | `pgspan_database_shared_connections`, `…_max` | the shared connections there are, and how many there may be |
@@ -17,7 +17,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
@@ -27,6 +27,7 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use pgspan::Database;
+pub use prometheus_client;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{
@@ -39,7 +40,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::{Driver, logs};
+use crate::Driver;
 use process::Process;
 
 mod process;
@@ -49,7 +50,7 @@ mod process;
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
-    registry: Registry,
+    registry: Mutex<Registry>,
     requests: Family<Answered, Counter>,
     in_flight: Gauge,
     durations: Family<Route, Histogram, fn() -> Histogram>,
@@ -81,9 +82,14 @@ const BUCKETS: [f64; 16] =
 impl Metrics {
     /// The metrics of what is answered from this database over this driver.
     pub fn new(db: &Database, driver: &Driver) -> Metrics {
+        Metrics::named("pgspan", db, driver)
+    }
+
+    /// The same, whose names begin with another prefix than `pgspan`.
+    pub fn named(prefix: &str, db: &Database, driver: &Driver) -> Metrics {
         let mut all = Registry::default();
         all.register_collector(Box::new(Process));
-        let registry = all.sub_registry_with_prefix("pgspan");
+        let registry = all.sub_registry_with_prefix(prefix);
         let (requests, in_flight) = (Family::default(), Gauge::default());
         let (connections, max_connections) = (Gauge::default(), Gauge::default());
         let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
@@ -99,13 +105,32 @@ impl Metrics {
         );
         registry.register_collector(Box::new(Source { db: db.clone(), driver: driver.clone() }));
         Metrics(Arc::new(Inner {
-            registry: all,
+            registry: Mutex::new(all),
             requests,
             in_flight,
             durations,
             connections,
             max_connections,
         }))
+    }
+
+    /// Adds metrics of your own to the registry, whose names are yours:
+    ///
+    /// ```
+    /// # fn example(metrics: &pgspan_server::metrics::Metrics) {
+    /// use pgspan_server::metrics::prometheus_client::metrics::counter::Counter;
+    ///
+    /// let orders: Counter = Counter::default();
+    /// metrics.register(|registry| registry.register("shop_orders", "Orders taken", orders.clone()));
+    /// orders.inc();
+    /// # }
+    /// ```
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry());
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A router that serves them at `/metrics`, for a listener of its own.
@@ -132,7 +157,7 @@ impl Metrics {
 
     fn show(&self) -> Response {
         let mut text = String::new();
-        match encode(&mut text, &self.0.registry) {
+        match encode(&mut text, &self.registry()) {
             Ok(()) => ([(CONTENT_TYPE, FORMAT)], text).into_response(),
             Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }
@@ -258,7 +283,6 @@ impl Collector for Source {
             ("pool_discarded", "Connections ended as no other session may have them", pool.discarded),
             ("database_round_trips", "Times anyone waited for PostgreSQL's answer", database.round_trips),
             ("database_retries", "Times something was done again as it had met another", database.retries),
-            ("log_lines_dropped", "Log lines that nobody took in time", logs::dropped_lines()),
         ] {
             let counter = ConstCounter::new(value);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;

@@ -1,5 +1,7 @@
 //! Migrations: numbered SQL, each applied once.
 //!
+//! They come from a folder, which is read when the program is compiled: see [`migrations!`](crate::migrations!).
+//!
 //! Plain SQL in the simple protocol, on a connection of its own, without the limits of [`pgspan::Settings`]: a migration
 //! may take its time, and keepalive ends it where the server is gone. But it waits no longer than 2 s for a lock, since all who
 //! come after it queue behind it; `SET LOCAL lock_timeout` in its SQL says otherwise. Two that run at once take turns (by an
@@ -47,11 +49,7 @@ pub struct Status {
     pub altered: bool,
 }
 
-/// The application's, from the folder `migrations/`.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "users", sql: include_str!("../migrations/0001_users.sql") }];
-
-/// Applies what of [`MIGRATIONS`] is not applied yet, and says which those were.
+/// Applies what of these migrations is not applied yet, and says which those were.
 ///
 /// # Errors
 ///
@@ -62,32 +60,19 @@ pub const MIGRATIONS: &[Migration] =
 /// # Cancel safety
 ///
 /// Dropping the future rolls back the migration that is being applied; those before it stay.
-pub async fn migrate(url: &str) -> Result<Vec<&'static str>> {
-    migrate_with(url, MIGRATIONS).await
-}
-
-/// Applies migrations of your own; otherwise as [`migrate`].
-///
-/// # Errors
-///
-/// As [`migrate`].
-///
-/// # Cancel safety
-///
-/// As [`migrate`].
-pub async fn migrate_with(url: &str, migrations: &[Migration]) -> Result<Vec<&'static str>> {
+pub async fn migrate(url: &str, migrations: &[Migration]) -> Result<Vec<&'static str>> {
     migrate_to(&url.parse()?, migrations).await
 }
 
-/// As [`migrate_with`], for a URL that was parsed already.
+/// As [`migrate()`], for a URL that was parsed already.
 ///
 /// # Errors
 ///
-/// As [`migrate`].
+/// As [`migrate()`].
 ///
 /// # Cancel safety
 ///
-/// As [`migrate`].
+/// As [`migrate()`].
 pub async fn migrate_to(url: &ConnectionUrl, migrations: &[Migration]) -> Result<Vec<&'static str>> {
     let client = connect(url).await?;
     let mut applied = Vec::new();
@@ -99,7 +84,7 @@ pub async fn migrate_to(url: &ConnectionUrl, migrations: &[Migration]) -> Result
     Ok(applied)
 }
 
-/// What of [`MIGRATIONS`] is applied, and what is not. It changes nothing.
+/// What of these migrations is applied, and what is not. It changes nothing.
 ///
 /// # Errors
 ///
@@ -109,28 +94,15 @@ pub async fn migrate_to(url: &ConnectionUrl, migrations: &[Migration]) -> Result
 /// # Cancel safety
 ///
 /// It only reads.
-pub async fn status(url: &str) -> Result<Vec<Status>> {
-    status_with(url, MIGRATIONS).await
-}
-
-/// What of your own migrations is applied; otherwise as [`status`].
-///
-/// # Errors
-///
-/// As [`status`].
-///
-/// # Cancel safety
-///
-/// It only reads.
-pub async fn status_with(url: &str, migrations: &[Migration]) -> Result<Vec<Status>> {
+pub async fn status(url: &str, migrations: &[Migration]) -> Result<Vec<Status>> {
     status_of(&url.parse()?, migrations).await
 }
 
-/// As [`status_with`], for a URL that was parsed already.
+/// As [`status()`], for a URL that was parsed already.
 ///
 /// # Errors
 ///
-/// As [`status`].
+/// As [`status()`].
 ///
 /// # Cancel safety
 ///
@@ -144,7 +116,7 @@ pub async fn status_of(url: &ConnectionUrl, migrations: &[Migration]) -> Result<
 ///
 /// # Errors
 ///
-/// [`Kind::Refused`] if it was not left half done; otherwise as [`migrate`].
+/// [`Kind::Refused`] if it was not left half done; otherwise as [`migrate()`].
 ///
 /// # Cancel safety
 ///

@@ -53,13 +53,13 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Traces for the collector at this URL, its path included, over HTTP and as protobuf. Spans are delivered every 5 s,
+    /// Traces of the program with this name for the collector at this URL, its path included, over HTTP and as protobuf. Spans are delivered every 5 s,
     /// or when there are 512, on the runtime this is called on.
     ///
     /// # Errors
     ///
     /// [`Kind::Config`] if the exporter can't be built with what `OTEL_…` variables say, or outside a tokio runtime.
-    pub fn new(collector: &Uri) -> Result<Traces> {
+    pub fn new(collector: &Uri, name: &'static str, version: &'static str) -> Result<Traces> {
         let fault = |error: &str| Error::new(Kind::Config, format!("traces can't be exported: {error}"));
         let runtime = Handle::try_current().map_err(|_| fault("there is no tokio runtime"))?;
         let client = HyperClient::with_default_connector(DELIVERY_DEADLINE, None);
@@ -70,9 +70,11 @@ impl Traces {
             .with_endpoint(collector.to_string())
             .build()
             .map_err(|error| fault(&error.to_string()))?;
-        let provider =
-            SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
-        Ok(Traces { tracer: provider.tracer(env!("CARGO_PKG_NAME")), provider })
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource(name, version))
+            .with_batch_exporter(exporter)
+            .build();
+        Ok(Traces { tracer: provider.tracer(name), provider })
     }
 
     /// The same router, whose requests have spans: from the end of the headers to the answer's head.
@@ -149,8 +151,8 @@ impl Extractor for Caller<'_> {
 }
 
 /// Who is traced: this program, unless the environment says otherwise.
-fn resource() -> Resource {
-    let ours = [("service.name", env!("CARGO_PKG_NAME")), ("service.version", env!("CARGO_PKG_VERSION"))];
+fn resource(name: &'static str, version: &'static str) -> Resource {
+    let ours = [("service.name", name), ("service.version", version)];
     let resource = Resource::builder_empty()
         .with_attributes(ours.map(|(key, value)| KeyValue::new(key, value)))
         .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())]);

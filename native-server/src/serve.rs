@@ -17,7 +17,7 @@ use activity::Wish;
 use bodies::Bodies;
 use connection::Protocol;
 use connections::{Connections, Slot};
-use listener::Stream;
+use listener::{Accepted, Stream};
 use requests::{Requests, Shared};
 
 mod activity;
@@ -28,6 +28,7 @@ mod connection;
 mod connections;
 mod draining;
 mod listener;
+mod on_panic;
 mod options;
 mod problem;
 mod record;
@@ -37,6 +38,7 @@ mod route;
 
 pub use draining::Draining;
 pub use listener::{Address, Listener, NotAnAddress};
+pub use on_panic::OnPanic;
 pub use options::Options;
 #[cfg(feature = "otlp")]
 pub(crate) use problem::REQUEST_ID;
@@ -69,20 +71,22 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), NotDrained> {
     let Options { draining, write_timeout, workers, .. } = &options;
-    let (listener, protocol) = (listener.into(), Arc::new(Protocol::new(&options)));
+    let (mut listener, protocol): (Listener, _) = (listener.into(), Arc::new(Protocol::new(&options)));
     let shared = Arc::new(Shared {
         router: route::around(router, draining, options.readiness).with_state(()),
         metrics: options.metrics.clone(),
         draining: draining.clone(),
         liveness: options.liveness,
         body_timeout: options.body_timeout,
+        body_deadline: options.body_deadline,
+        on_panic: options.on_panic.clone(),
         bodies: Bodies::new(options.max_bodies),
         slots: Arc::new(Semaphore::new(options.max_requests)),
         running: TaskTracker::new(),
     });
     let (connections, tasks) =
         (Connections::new(options.max_connections, options.metrics.clone()), TaskTracker::new());
-    let begin = |stream: Stream, slot: Slot| {
+    let begin = |Accepted { stream, peer }: Accepted, slot: Slot| {
         let (worker, token) = workers.as_ref().map(Workers::least_busy).unwrap_or_default();
         let stream = match worker {
             Some(worker) => stream.driven_by(worker),
@@ -93,15 +97,17 @@ pub async fn serve(
         else {
             return;
         };
-        let requests = Requests { shared: shared.clone(), activity: slot.activity.clone() };
+        let requests = Requests { shared: shared.clone(), activity: slot.activity.clone(), peer };
         let protocol = protocol.clone();
-        let task = tasks.track_future(async move {
+        // an upgraded connection has all of this until its handler lets go of it
+        let held = (slot, token, tasks.token());
+        let task = async move {
             match stream {
-                Stream::Tcp(stream) => protocol.serve(stream, requests).await,
-                Stream::Unix(stream) => protocol.serve(stream, requests).await,
+                Stream::Tcp(stream) => protocol.serve(stream, requests, held).await,
+                Stream::Unix(stream) => protocol.serve(stream, requests, held).await,
+                Stream::Other(stream) => protocol.serve(stream, requests, held).await,
             }
-            drop((slot, token));
-        });
+        };
         match worker {
             Some(worker) => worker.spawn(task),
             None => tokio::spawn(task),
@@ -119,16 +125,16 @@ pub async fn serve(
             () = &mut stop => break,
             stream = listener.accept(*write_timeout), if accepted.is_none() => accepted = Some(stream),
             slot = connections.slot(), if accepted.is_some() => {
-                if let Some(stream) = accepted.take() {
-                    begin(stream, slot);
+                if let Some(accepted) = accepted.take() {
+                    begin(accepted, slot);
                 }
             }
         }
     }
     // those that have connected already are not turned away
-    while let Some(stream) = accepted.take().or_else(|| listener.accept_now(*write_timeout)) {
+    while let Some(accepted) = accepted.take().or_else(|| listener.accept_now(*write_timeout)) {
         let Some(slot) = connections.slot_now() else { break };
-        begin(stream, slot);
+        begin(accepted, slot);
     }
     drop(listener);
     tracing::info!("stopping: requests under way may finish");
@@ -154,17 +160,18 @@ pub async fn serve(
 pub struct NotDrained {
     /// How many requests were running.
     pub requests: usize,
-    /// How many connections were open: those of these requests, and those whose clients had not read their answers.
+    /// How many connections were open: those of these requests, those whose clients had not read their answers, and those that speak
+    /// another protocol.
     pub connections: usize,
 }
 
 impl fmt::Display for NotDrained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unread = self.connections.saturating_sub(self.requests);
+        let others = self.connections.saturating_sub(self.requests);
         write!(f, "the time to finish is over, and {} requests were running", self.requests)?;
-        match unread {
+        match others {
             0 => Ok(()),
-            _ => write!(f, ", and {unread} clients had not read their answers"),
+            _ => write!(f, ", and {others} clients had not read their answers or not ended their WebSockets"),
         }
     }
 }

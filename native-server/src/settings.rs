@@ -1,6 +1,5 @@
 //! The program's settings: from flags and the environment, read once, every fault told at once and never a secret.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,69 +18,63 @@ mod conflicts;
 mod database_url;
 mod misspelt;
 mod secret;
+pub(crate) mod setting;
 
-pub use arguments::{Arguments, Cli, Command, Generated, MigrateHow};
-pub use database_url::DatabaseUrl;
+pub(crate) use arguments::Arguments;
 
 /// What `serve` needs to know.
-#[non_exhaustive]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where to listen.
-    pub listen: Address,
+    pub(crate) listen: Address,
     /// Where the database is.
-    pub database: ConnectionUrl,
+    pub(crate) database: ConnectionUrl,
     /// How statements and transactions behave.
-    pub limits: pgspan::Settings,
+    pub(crate) limits: pgspan::Settings,
     /// How the pool behaves.
-    pub pool: PoolSettings,
-    /// The bearer token that writes need.
-    pub api_token: Option<String>,
-    /// Whether everyone may write.
-    pub allow_anonymous_writes: bool,
+    pub(crate) pool: PoolSettings,
     /// Threads that serve, each with connections of its own: see [`Workers`](crate::workers::Workers). As many as there are
     /// cores.
-    pub worker_threads: usize,
+    pub(crate) worker_threads: usize,
     /// How long a request may take. 10 s: longer than any statement may.
-    pub request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     /// The HTTP server's limits.
-    pub server: Options,
+    pub(crate) server: Options,
     /// Where to listen for who asks for metrics; nothing if nobody may.
-    pub metrics: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
     /// The collector that traces go to, its path included; nothing if there are none.
-    pub traces: Option<Uri>,
+    #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "nobody sends any"))]
+    pub(crate) traces: Option<Uri>,
     /// How log lines look.
-    pub log_format: Format,
+    pub(crate) log_format: Format,
     /// What is logged.
-    pub log_filter: Filter,
+    pub(crate) log_filter: Filter,
     /// The file that says what is logged; it is read again at SIGHUP.
-    pub log_filter_file: Option<PathBuf>,
+    pub(crate) log_filter_file: Option<PathBuf>,
     /// What is not wrong, and perhaps not meant: a line each.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Shared connections, unless it is set: beyond that PostgreSQL has more to do with processes than with statements.
 const MAX_SHARED: usize = 8;
 /// For this machine alone, and a port that is nobody's by convention.
-const METRICS: &str = "127.0.0.1:8079";
+pub(crate) const METRICS: &str = "127.0.0.1:8079";
 
 impl Arguments {
-    /// Checks everything.
+    /// Checks everything. To the database the program is `application`, unless the URL says otherwise.
     ///
     /// # Errors
     ///
     /// Every fault there is, each [`Kind::Config`], naming its setting, and without its value.
-    pub fn settings(&self) -> Result<Settings, Vec<Error>> {
+    pub(crate) fn settings(&self, application: &str) -> Result<Settings, Vec<Error>> {
         let mut faults = Vec::new();
         let mut warnings = misspelt::misspelt(
             std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()),
-            arguments::NAMES,
+            &self.names(),
         );
-        let database = keep(self.database().map_err(|fault| vec![fault]), &mut faults);
+        let database = keep(self.database(application).map_err(|fault| vec![fault]), &mut faults);
         if database.as_ref().is_some_and(database_url::is_plain_text_over_a_network) {
             warnings.push(PLAIN_TEXT.to_owned());
         }
-        let api_token =
-            keep(self.find_secret("API_TOKEN").map_err(|fault| vec![fault]), &mut faults).flatten();
         let limits = keep(pgspan::Settings::read(|name| self.find(name)), &mut faults);
         let pool = keep(PoolSettings::read(|name| self.find(name)), &mut faults);
         let server = keep(Options::read(|name| self.find(name)), &mut faults);
@@ -110,7 +103,6 @@ impl Arguments {
             }
             url => collector(url).map(Some),
         });
-        let allow_anonymous_writes = read.parse("ALLOW_ANONYMOUS_WRITES", "false", "must be true or false");
         let millis =
             read.parse::<u32>("REQUEST_TIMEOUT_MS", "10000", "must be a number of milliseconds above 0");
         let log_format = read.find("LOG_FORMAT", "text", "must be text or json", |text| match text {
@@ -144,9 +136,7 @@ impl Arguments {
                 database: database?,
                 limits: limits?,
                 pool: pool?,
-                api_token,
                 worker_threads: worker_threads?,
-                allow_anonymous_writes: allow_anonymous_writes?,
                 request_timeout: request_timeout?,
                 server: Options { http2: http2?, ..server? },
                 metrics: metrics?,
@@ -163,9 +153,14 @@ impl Arguments {
         }
     }
 
-    fn database(&self) -> Result<ConnectionUrl, Error> {
+    /// Where the database is.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`], without the URL; [`Kind::Unavailable`] if a file is not there.
+    pub(crate) fn database(&self, application: &str) -> Result<ConnectionUrl, Error> {
         let is_private = database_url::is_private(self.find("DATABASE_PRIVATE_LINK"))?;
-        let url = database_url::parse(self.find_secret("DATABASE_URL")?, is_private)?;
+        let url = database_url::parse(self.find_secret("DATABASE_URL")?, is_private, application)?;
         // the files it names are looked at now, so that theirs are among the faults that are told at once
         crate::tls::tls(&url).map(|_| url)
     }
@@ -175,8 +170,8 @@ impl Arguments {
     /// # Errors
     ///
     /// [`Kind::Unavailable`] if the file can't be read, or has no password.
-    pub fn password_in_file(&self) -> Result<String, Error> {
-        let url = self.database().map_err(|fault| Error::unavailable(fault.to_string()))?;
+    pub(crate) fn password_in_file(&self) -> Result<String, Error> {
+        let url = self.database("").map_err(|fault| Error::unavailable(fault.to_string()))?;
         let password =
             url.postgres().get_password().and_then(|password| String::from_utf8(password.to_vec()).ok());
         password.ok_or_else(|| Error::unavailable("DATABASE_URL_FILE: there is no password in it"))
@@ -228,21 +223,5 @@ impl Read<'_> {
 
     fn parse<T: std::str::FromStr>(&mut self, name: &str, default: &str, fault: &str) -> Option<T> {
         self.find(name, default, fault, |text| text.parse().ok())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("listen", &self.listen)
-            .field("database", &self.database)
-            .field("limits", &self.limits)
-            .field("pool", &self.pool)
-            .field("api_token", &self.api_token.as_ref().map(|_| ".."))
-            .field("allow_anonymous_writes", &self.allow_anonymous_writes)
-            .field("request_timeout", &self.request_timeout)
-            .field("server", &self.server)
-            .field("metrics", &self.metrics)
-            .finish_non_exhaustive()
     }
 }

@@ -117,4 +117,4 @@ pub use problem::Problem;
 pub use query::{Parameter, Query};
 pub use service::{misconfigured, service};
 pub use writer::Writer;
-pub use writes::Writes;
+pub use writes::{Token, Writes};

@@ -21,9 +21,11 @@ const BRIEFLY: Duration = Duration::from_millis(500);
 
 /// What was found last, for all who ask.
 pub(crate) struct Readiness {
-    is_ready: fn() -> Sql<'static>,
+    is_ready: Box<IsReady>,
     last: Mutex<Last>,
 }
+
+type IsReady = dyn Fn() -> Sql<'static> + Send + Sync;
 
 #[derive(Default)]
 struct Last {
@@ -36,8 +38,8 @@ struct Last {
 
 impl Readiness {
     /// Asked by this statement, whose answer is `true` or `false`.
-    pub(crate) fn new(is_ready: fn() -> Sql<'static>) -> Readiness {
-        Readiness { is_ready, last: Mutex::default() }
+    pub(crate) fn new(is_ready: impl Fn() -> Sql<'static> + Send + Sync + 'static) -> Readiness {
+        Readiness { is_ready: Box::new(is_ready), last: Mutex::default() }
     }
 
     pub(crate) async fn ask(&self, db: &Database) -> Result<(), Problem> {

@@ -35,7 +35,12 @@ use crate::readiness::Readiness;
 /// # Panics
 ///
 /// If the routes have a `/livez` or a `/readyz` of their own.
-pub fn service(routes: Router, db: Database, options: Options, is_ready: fn() -> Sql<'static>) -> Router {
+pub fn service(
+    routes: Router,
+    db: Database,
+    options: Options,
+    is_ready: impl Fn() -> Sql<'static> + Send + Sync + 'static,
+) -> Router {
     let readiness = Arc::new(Readiness::new(is_ready));
     routes
         .route("/livez", get(livez))

@@ -1,5 +1,7 @@
 //! Who may write, and from where.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use pgspan::{Error, Kind};
@@ -14,8 +16,8 @@ pub enum Writes {
     /// No one. The default: an endpoint that writes for everyone must be asked for.
     #[default]
     Forbidden,
-    /// Who brings the token (`Authorization: Bearer …`). Only its digest is kept.
-    Token([u8; 32]),
+    /// Who brings the token (`Authorization: Bearer …`).
+    Token(Token),
     /// Everyone, on this machine: every request must be for a loopback host, so that no web page can reach it by giving
     /// its own name this machine's address (DNS rebinding).
     Anonymous,
@@ -41,7 +43,28 @@ impl Writes {
             (Some(token), false) if token.chars().count() < TOKEN_CHARS_LEAST => {
                 Err(Error::new(Kind::Config, "API_TOKEN: must have at least 16 characters"))
             }
-            (Some(token), false) => Ok(Writes::Token(Sha256::digest(token).into())),
+            (Some(token), false) => Ok(Writes::Token(Token::new(token))),
+        }
+    }
+
+    /// Asks for the token of `other` from now on, and so does every clone of this. A token can be changed while the service runs; whether
+    /// there is one can't.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Config`] if one of them has a token and the other has none; then nothing changes.
+    pub fn renew(&self, other: &Writes) -> Result<(), Error> {
+        match (self, other) {
+            (Writes::Token(token), Writes::Token(other)) => {
+                token.set(other);
+                Ok(())
+            }
+            _ if self == other => Ok(()),
+            _ => {
+                let text =
+                    "API_TOKEN: it can be changed while the program runs, and not be added or taken away";
+                Err(Error::new(Kind::Config, text))
+            }
         }
     }
 
@@ -92,18 +115,17 @@ impl Writes {
 
     /// Whether this request may write.
     pub(crate) fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let digest = match self {
+        let expected = match self {
             Writes::Anonymous => return Ok(()),
             Writes::Forbidden => {
                 return Err(Problem::forbidden("writes are not allowed here: set API_TOKEN"));
             }
-            Writes::Token(digest) => digest,
+            Writes::Token(token) => token,
         };
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
         match given {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                let given: [u8; 32] = Sha256::digest(token.trim()).into();
-                match bool::from(given.ct_eq(digest)) {
+                match expected.is(token.trim()) {
                     true => Ok(()),
                     false => {
                         Err(Problem::unauthorized("Bearer error=\"invalid_token\"", "this is not the token"))
@@ -112,6 +134,44 @@ impl Writes {
             }
             _ => Err(Problem::unauthorized("Bearer", "send the token: Authorization: Bearer …")),
         }
+    }
+}
+
+/// A token. Only its digest is kept, which all clones share.
+#[derive(Clone)]
+pub struct Token(Arc<RwLock<[u8; 32]>>);
+
+impl Token {
+    fn new(text: &str) -> Token {
+        Token(Arc::new(RwLock::new(Sha256::digest(text).into())))
+    }
+
+    fn is(&self, text: &str) -> bool {
+        let given: [u8; 32] = Sha256::digest(text).into();
+        given.ct_eq(&self.digest()).into()
+    }
+
+    fn set(&self, other: &Token) {
+        let digest = other.digest();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = digest;
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        *self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Token) -> bool {
+        self.digest().ct_eq(&other.digest()).into()
+    }
+}
+
+impl Eq for Token {}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
     }
 }
 
@@ -177,6 +237,25 @@ mod tests {
         assert!(Writes::from_settings(Some("short"), false).is_err());
         assert!(Writes::from_settings(Some("s3cr3t-CANARY-0123"), true).is_err());
         assert_eq!(Writes::default().check_token(&headers(&[])).unwrap_err().code(), "forbidden");
+    }
+
+    #[test]
+    fn a_token_can_be_changed_for_all_clones_and_not_be_added_or_taken_away() {
+        let token = |text: &str| Writes::from_settings(Some(text), false).unwrap();
+        let writes = token("the-first-of-two-tokens");
+        let clone = writes.clone();
+        writes.renew(&token("the-other-of-two-tokens")).unwrap();
+        for (text, is_good) in [("the-first-of-two-tokens", false), ("the-other-of-two-tokens", true)] {
+            let value = format!("Bearer {text}").parse().unwrap();
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            assert_eq!(clone.check_token(&headers).is_ok(), is_good, "{text}");
+        }
+        for (one, other) in
+            [(&writes, &Writes::Forbidden), (&Writes::Forbidden, &writes), (&Writes::Anonymous, &writes)]
+        {
+            assert_eq!(one.renew(other).unwrap_err().kind(), Kind::Config);
+        }
+        assert!(Writes::Forbidden.renew(&Writes::Forbidden).is_ok());
     }
 
     #[test]

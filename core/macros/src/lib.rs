@@ -1,8 +1,9 @@
-//! The macros of pgspan: `sql!` and the derives.
+//! The macros of pgspan: `sql!` and the derives; and the native host's `migrations!`.
 //!
-//! Use them through `pgspan`, which re-exports them all; what they expand to names `::pgspan`. Each macro is
+//! Use them through `pgspan`, and the last one through `pgspan_server`; what they expand to names these. Each macro is
 //! one file: [`sql!`] in `sql.rs` (the reading of SQL text is `pgspan-scan`'s), [`FromRow`](macro@FromRow) in
-//! `from_row.rs`, [`Enum`](macro@Enum) in `enumeration.rs`, [`Composite`](macro@Composite) in `composite.rs`.
+//! `from_row.rs`, [`Enum`](macro@Enum) in `enumeration.rs`, [`Composite`](macro@Composite) in `composite.rs`,
+//! [`migrations!`] in `migrations.rs`.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![cfg_attr(not(test), warn(clippy::string_slice, clippy::panic))]
 
@@ -11,6 +12,7 @@ mod case;
 mod composite;
 mod enumeration;
 mod from_row;
+mod migrations;
 mod sql;
 
 use proc_macro::TokenStream;
@@ -197,6 +199,25 @@ pub fn enumeration(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(Composite)]
 pub fn composite(input: TokenStream) -> TokenStream {
     answer(composite::expand(input.into()))
+}
+
+/// The migrations in a folder, which is read when the program is compiled. Use it as `pgspan_server::migrations!`.
+///
+/// ```
+/// use pgspan_server::migrate::Migration;
+///
+/// const MIGRATIONS: &[Migration] = pgspan_server::migrations!("../../migrations");
+/// assert_eq!((MIGRATIONS[0].version, MIGRATIONS[0].name), (1, "users"));
+/// ```
+///
+/// The path begins where the crate's Cargo.toml is. Each file is one migration, and its name says its number and what it is for:
+/// `0001_users.sql`. Files with other endings are left alone.
+///
+/// When a file changes cargo compiles the program again. To do so for a new file it needs a `build.rs` whose `main` says
+/// `println!("cargo::rerun-if-changed=migrations")`.
+#[proc_macro]
+pub fn migrations(input: TokenStream) -> TokenStream {
+    answer(migrations::expand(input.into()))
 }
 
 /// The expansion, or the compile errors that take its place.

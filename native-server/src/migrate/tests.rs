@@ -6,19 +6,6 @@ use super::apply::{TURN, begin};
 use super::*;
 
 #[test]
-fn the_embedded_migrations_are_those_in_the_folder() {
-    let folder = ::tests::root().join("migrations");
-    let mut files: Vec<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    files.sort();
-    let embedded: Vec<String> =
-        MIGRATIONS.iter().map(|Migration { version, name, .. }| format!("{version:04}_{name}.sql")).collect();
-    assert_eq!(embedded, files);
-}
-
-#[test]
 fn a_migrations_checksum_does_not_depend_on_line_ends() {
     assert_eq!(digest("a\r\nb"), digest("a\nb"));
     assert_ne!(digest("a\nb"), digest("a b"));

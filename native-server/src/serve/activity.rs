@@ -23,6 +23,8 @@ pub(super) struct Activity {
     head: AtomicBool,
     /// HTTP/2 has frames between requests, so that a byte does not begin a request.
     http2: AtomicBool,
+    /// It speaks another protocol now (a WebSocket), and ends when its handler says so.
+    upgraded: AtomicBool,
     wish: AtomicU8,
     waker: AtomicWaker,
 }
@@ -54,12 +56,16 @@ impl Activity {
             since: AtomicU64::new(0),
             head: AtomicBool::new(false),
             http2: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
             wish: AtomicU8::new(wish as u8),
             waker: AtomicWaker::new(),
         }
     }
 
     pub(super) fn state(&self) -> State {
+        if self.upgraded.load(Ordering::Acquire) {
+            return State::Answering;
+        }
         let since = self.opened + Duration::from_millis(self.since.load(Ordering::Acquire));
         match (self.requests.load(Ordering::Acquire), self.head.load(Ordering::Acquire)) {
             (0, false) => State::Idle(since),
@@ -85,6 +91,14 @@ impl Activity {
     /// Lets this task be woken by [`tell`](Activity::tell).
     pub(super) fn register(&self, cx: &Context<'_>) {
         self.waker.register(cx.waker());
+    }
+
+    pub(super) fn upgrade(&self) {
+        self.upgraded.store(true, Ordering::Release);
+    }
+
+    pub(super) fn opened(&self) -> Instant {
+        self.opened
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -127,13 +141,14 @@ impl Drop for Busy {
     }
 }
 
-/// A stream that notes when a request's first byte comes.
-pub(super) struct Observed<S> {
+/// A stream that notes when a request's first byte comes. It holds what is the connection's, also while another protocol has it.
+pub(super) struct Observed<S, H> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,
+    pub(super) _held: H,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Observed<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -148,7 +163,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Observed<S, H> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -1,22 +1,27 @@
 //! One connection: HTTP/1.1, and HTTP/2 without TLS where it is asked for, with the times it may take.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
+use hyper::service::{HttpService, Service};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use super::activity::{Activity, Observed, State, Wish};
 use super::options::Options;
 use super::requests::Requests;
+use crate::random::fraction;
 
 /// Requests of one client at a time. 100, the least that RFC 9113 (5.1.2) recommends.
 const MAX_STREAMS: u32 = 100;
@@ -34,6 +39,7 @@ pub(super) struct Protocol {
     both: Option<auto::Builder<TokioExecutor>>,
     header_timeout: Duration,
     keep_alive: Duration,
+    http2_age: Duration,
 }
 
 impl Protocol {
@@ -64,20 +70,29 @@ impl Protocol {
                 .keep_alive_timeout(PING);
             both
         });
-        Protocol { one, both, header_timeout: options.header_timeout, keep_alive: options.keep_alive }
+        Protocol {
+            one,
+            both,
+            header_timeout: options.header_timeout,
+            keep_alive: options.keep_alive,
+            http2_age: options.http2_age,
+        }
     }
 
-    /// Serves a connection to its end.
-    pub(super) async fn serve<S>(&self, stream: S, requests: Requests)
+    /// Serves a connection to its end, or until another protocol has it. `held` is dropped with the stream.
+    pub(super) async fn serve<S, H>(&self, stream: S, requests: Requests, held: H)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Unpin + Send + 'static,
     {
         let activity = requests.activity.clone();
-        let stream = TokioIo::new(Observed { stream, activity: activity.clone() });
+        let stream = TokioIo::new(Observed { stream, activity: activity.clone(), _held: held });
         match &self.both {
-            None => self.drive(self.one.serve_connection(stream, requests), &activity).await,
+            None => {
+                self.drive(self.one.serve_connection(stream, requests).with_upgrades(), &activity).await;
+            }
             Some(both) => {
-                self.drive(both.serve_connection(stream, requests).into_owned(), &activity).await;
+                self.drive(both.serve_connection_with_upgrades(stream, requests), &activity).await;
             }
         }
     }
@@ -87,12 +102,14 @@ impl Protocol {
     /// The timer is set anew only when it is to end sooner: a request that comes as a whole costs no timer.
     async fn drive<C>(&self, connection: C, activity: &Arc<Activity>)
     where
-        C: GracefulConnection,
+        C: Graceful,
         C::Error: Display,
     {
         let mut connection = pin!(connection);
         let mut timer = pin!(sleep_until(Instant::now() + self.keep_alive));
         let mut ending = None;
+        // not all at once, where all were opened at once
+        let aged = activity.opened() + self.http2_age.mul_f64(1.0 - fraction() / 20.0);
         poll_fn(|cx| {
             activity.register(cx);
             loop {
@@ -109,13 +126,17 @@ impl Protocol {
                     (State::Idle(since), None) => since + self.keep_alive,
                     (State::Answering, _) => Instant::now() + self.header_timeout,
                 };
+                let until = match ending {
+                    None if activity.is_http2() => until.min(aged),
+                    _ => until,
+                };
                 if until < timer.deadline() {
                     timer.as_mut().reset(until);
                 }
                 let over = timer.as_mut().poll(cx).is_ready() && Instant::now() >= until;
                 let is_idle = matches!(state, State::Idle(_));
                 let wanted = match activity.wish() {
-                    Wish::GoOn => over && is_idle,
+                    Wish::GoOn => over && (is_idle || activity.is_http2()),
                     Wish::Finish => over && is_idle || activity.is_http2(),
                     Wish::Close => is_idle || activity.is_http2(),
                 };
@@ -131,5 +152,44 @@ impl Protocol {
             }
         })
         .await;
+    }
+}
+
+/// A connection that can be asked to end when it has answered what it is answering.
+trait Graceful: Future<Output = Result<(), Self::Error>> {
+    type Error;
+
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for http1::UpgradeableConnection<I, S>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Error = hyper::Error;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B> Graceful for auto::UpgradeableConnection<'_, I, S, TokioExecutor>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }

@@ -6,11 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use listenfd::ListenFd;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
@@ -45,7 +47,7 @@ impl Address {
             Address::Unix(path) => {
                 make_way(path).await?;
                 let listener = UnixListener::bind(path)?;
-                let listener = Listener(Kind::Unix(listener, Some(path.clone())));
+                let listener = Listener(Kind::Unix { listener, _file: Some(SocketFile(path.clone())) });
                 std::fs::set_permissions(path, Permissions::from_mode(OPEN_TO_ALL))?;
                 Ok(listener)
             }
@@ -118,7 +120,11 @@ pub struct Listener(Kind);
 enum Kind {
     Tcp(TcpListener),
     /// With the file that goes with it, if it is ours to remove.
-    Unix(UnixListener, Option<PathBuf>),
+    Unix {
+        listener: UnixListener,
+        _file: Option<SocketFile>,
+    },
+    Other(Box<dyn Other>),
 }
 
 impl From<TcpListener> for Listener {
@@ -129,11 +135,31 @@ impl From<TcpListener> for Listener {
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Listener {
-        Listener(Kind::Unix(listener, None))
+        Listener(Kind::Unix { listener, _file: None })
     }
 }
 
 impl Listener {
+    /// A listener of your own, for TLS by example: it accepts connections, and the server gets what comes out of them.
+    ///
+    /// Its `accept` must not wait for one client's handshake before it accepts the next: give each a task of its own, and a deadline.
+    /// `WRITE_TIMEOUT_MS` is up to it.
+    pub fn of<L>(listener: L) -> Listener
+    where
+        L: axum::serve::Listener<Addr = SocketAddr> + Sync,
+    {
+        Listener(Kind::Other(Box::new(Own(listener))))
+    }
+
+    /// The TCP socket, if it is one, else itself.
+    #[cfg(feature = "program")]
+    pub(crate) fn into_tcp(self) -> Result<TcpListener, Listener> {
+        match self.0 {
+            Kind::Tcp(listener) => Ok(listener),
+            other => Err(Listener(other)),
+        }
+    }
+
     /// The socket that systemd passes to a program it starts for it (`LISTEN_FDS`, systemd's sd_listen_fds(3)), if there is
     /// one. Call it once, at the start.
     ///
@@ -165,17 +191,59 @@ impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Tcp(listener) => listener.local_addr().map_err(|_| fmt::Error)?.fmt(f),
-            Kind::Unix(listener, _) => {
+            Kind::Unix { listener, .. } => {
                 let address = listener.local_addr().map_err(|_| fmt::Error)?;
                 write!(f, "unix:{}", address.as_pathname().unwrap_or(Path::new("")).display())
             }
+            Kind::Other(listener) => listener.address().map_err(|_| fmt::Error)?.fmt(f),
         }
     }
+}
+
+/// A listener of someone else's, whatever its type.
+trait Other: Send + Sync {
+    fn accept(&mut self) -> Accepting<'_>;
+
+    fn address(&self) -> io::Result<SocketAddr>;
+}
+
+impl fmt::Debug for dyn Other {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a listener of the program's own")
+    }
+}
+
+struct Own<L>(L);
+
+type Accepting<'a> = Pin<Box<dyn Future<Output = (Box<dyn Io>, SocketAddr)> + Send + 'a>>;
+
+impl<L: axum::serve::Listener<Addr = SocketAddr> + Sync> Other for Own<L> {
+    fn accept(&mut self) -> Accepting<'_> {
+        Box::pin(async {
+            let (stream, peer) = self.0.accept().await;
+            (Box::new(stream) as Box<dyn Io>, peer)
+        })
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Io for S {}
+
+/// A client's connection, and its address if it has one.
+pub(super) struct Accepted {
+    pub(super) stream: Stream,
+    pub(super) peer: Option<SocketAddr>,
 }
 
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Other(Box<dyn Io>),
 }
 
 impl Stream {
@@ -185,16 +253,17 @@ impl Stream {
         Ok(match self {
             Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
             Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
+            Stream::Other(stream) => Stream::Other(stream), // the runtime it was accepted on wakes this one
         })
     }
 }
 
 impl Listener {
     /// The next connection.
-    pub(super) async fn accept(&self, write_timeout: Duration) -> Stream {
+    pub(super) async fn accept(&mut self, write_timeout: Duration) -> Accepted {
         loop {
             match self.accept_one(write_timeout).await {
-                Ok(stream) => return stream,
+                Ok(accepted) => return accepted,
                 Err(error) if is_the_clients(&error) => {}
                 Err(error) => {
                     // out of descriptors or memory, which time may heal
@@ -206,19 +275,26 @@ impl Listener {
     }
 
     /// A connection that waits to be accepted, if there is one.
-    pub(super) fn accept_now(&self, write_timeout: Duration) -> Option<Stream> {
+    pub(super) fn accept_now(&mut self, write_timeout: Duration) -> Option<Accepted> {
         self.accept_one(write_timeout).now_or_never()?.ok()
     }
 
-    async fn accept_one(&self, write_timeout: Duration) -> io::Result<Stream> {
-        match &self.0 {
+    async fn accept_one(&mut self, write_timeout: Duration) -> io::Result<Accepted> {
+        match &mut self.0 {
             Kind::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 let _ = stream.set_nodelay(true); // an answer is small and complete
                 end_when_unread(&stream, write_timeout);
-                Ok(Stream::Tcp(stream))
+                Ok(Accepted { stream: Stream::Tcp(stream), peer: Some(peer) })
             }
-            Kind::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Kind::Unix { listener, .. } => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted { stream: Stream::Unix(stream), peer: None })
+            }
+            Kind::Other(listener) => {
+                let (stream, peer) = listener.accept().await;
+                Ok(Accepted { stream: Stream::Other(stream), peer: Some(peer) })
+            }
         }
     }
 }
@@ -231,11 +307,13 @@ fn end_when_unread(stream: &TcpStream, after: Duration) {
 #[cfg(not(target_os = "linux"))]
 fn end_when_unread(_: &TcpStream, _: Duration) {}
 
-impl Drop for Listener {
+/// The file of a unix socket, removed with it.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Kind::Unix(_, Some(path)) = &self.0 {
-            let _ = std::fs::remove_file(path);
-        }
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pgspan::{Error, Result};
 
 use super::draining::Draining;
+use super::on_panic::OnPanic;
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
 use crate::workers::Workers;
@@ -21,6 +22,9 @@ pub struct Options {
     pub keep_alive: Duration,
     /// How long a request's body may make no progress; then the answer is 408. 10 s: a network that is slower fails.
     pub body_timeout: Duration,
+    /// How long a request's whole body may take to arrive; then the answer is 408. 60 s: a client that sends a byte now and then holds
+    /// its request no longer, and 10 MB arrive on a slow line.
+    pub body_deadline: Duration,
     /// How long an answer may lie unread, on TCP: then the connection ends (`TCP_USER_TIMEOUT`, tcp(7), on Linux), so that
     /// clients that ask and never read hold none for ever. It ends one whose client vanished, too. 20 s: no client that
     /// reads at all needs so long for a few kilobytes. A unix socket's client is a proxy of this machine, and trusted.
@@ -52,6 +56,11 @@ pub struct Options {
     /// configured for it, and for others it is one more thing to attack. A client that has sent no request within
     /// [`header_timeout`](Options::header_timeout) is cut off there too; one that has may stay, as long as it answers pings.
     pub http2: bool,
+    /// How old a connection gets that speaks HTTP/2, less up to 5 %. 30 min: then its client is asked to open another one (GOAWAY), and
+    /// what it asked for is answered. So clients find servers that are new.
+    pub http2_age: Duration,
+    /// What is answered to a request whose handler panics. `None`: 500, as problem+json.
+    pub on_panic: Option<OnPanic>,
     /// The route that says that the process lives. It is answered however many requests there are. `/livez`, as the application
     /// has it.
     pub liveness: &'static str,
@@ -75,6 +84,7 @@ impl Default for Options {
             header_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             body_timeout: Duration::from_secs(10),
+            body_deadline: Duration::from_secs(60),
             write_timeout: Duration::from_secs(20),
             max_header_size: 64 * 1024,
             max_headers: 128,
@@ -87,6 +97,8 @@ impl Default for Options {
             liveness: "/livez",
             draining: Draining::default(),
             http2: false,
+            http2_age: Duration::from_secs(1800),
+            on_panic: None,
             grace: Duration::from_secs(1),
             idle_grace: Duration::from_secs(3),
             drain: Duration::from_secs(20),
@@ -96,7 +108,7 @@ impl Default for Options {
 
 impl Options {
     /// Reads what can be set by name, say from the environment: `HEADER_TIMEOUT_MS`, `KEEP_ALIVE_MS`, `BODY_TIMEOUT_MS`,
-    /// `WRITE_TIMEOUT_MS`, `MAX_CONNECTIONS`, `MAX_REQUESTS`, `MAX_BODIES_KIB`, `DRAIN_GRACE_MS`, `DRAIN_IDLE_MS`,
+    /// `BODY_DEADLINE_MS`, `HTTP2_AGE_MS`, `WRITE_TIMEOUT_MS`, `MAX_CONNECTIONS`, `MAX_REQUESTS`, `MAX_BODIES_KIB`, `DRAIN_GRACE_MS`, `DRAIN_IDLE_MS`,
     /// `DRAIN_TIMEOUT_MS`. What is not set has its default.
     ///
     /// # Errors
@@ -110,6 +122,8 @@ impl Options {
             header_timeout: numbers.millis("HEADER_TIMEOUT_MS", default.header_timeout, 1..=HOUR),
             write_timeout: numbers.millis("WRITE_TIMEOUT_MS", default.write_timeout, 1..=HOUR),
             keep_alive: numbers.millis("KEEP_ALIVE_MS", default.keep_alive, 1..=HOUR),
+            body_deadline: numbers.millis("BODY_DEADLINE_MS", default.body_deadline, 1..=HOUR),
+            http2_age: numbers.millis("HTTP2_AGE_MS", default.http2_age, 1..=HOUR),
             body_timeout: numbers.millis("BODY_TIMEOUT_MS", default.body_timeout, 1..=HOUR),
             max_requests: numbers.size("MAX_REQUESTS", default.max_requests, 1..=1_000_000),
             max_bodies: numbers.size("MAX_BODIES_KIB", default.max_bodies / 1024, 1..=1_000_000_000) * 1024,

@@ -7,6 +7,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 
+use super::on_panic::OnPanic;
 use crate::random::hex;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -53,10 +54,17 @@ pub(super) fn late(id: Option<&HeaderValue>) -> Response {
     problem(StatusCode::REQUEST_TIMEOUT, members, id_or_new(id))
 }
 
-/// A handler panicked: 500.
-pub(super) fn panicked(id: Option<&HeaderValue>) -> Response {
+/// A handler panicked: 500, or what the program answers then.
+pub(super) fn panicked(id: Option<&HeaderValue>, on_panic: Option<&OnPanic>) -> Response {
+    let given = id.and_then(|id| id.to_str().ok());
+    let own = on_panic.map(|on_panic| on_panic.answer(given));
     let id = id_or_new(id);
-    tracing::error!(request_id = id.to_str().unwrap_or_default(), status = 500, "a handler panicked");
+    let (request_id, status) =
+        (id.to_str().unwrap_or_default(), own.as_ref().map_or(500, |own| own.status().as_u16()));
+    tracing::error!(request_id, status, "a handler panicked");
+    if let Some(own) = own {
+        return own;
+    }
     let members = r#""title":"Internal Server Error","status":500,"code":"internal","detail":"something went wrong here","retryable":false"#;
     problem(StatusCode::INTERNAL_SERVER_ERROR, members, id)
 }

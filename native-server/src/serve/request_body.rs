@@ -13,7 +13,7 @@ use http::header::EXPECT;
 use http::{Request, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::bodies::{End, Held};
 
@@ -30,6 +30,8 @@ pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     held: Arc<Held>,
     patience: Duration,
+    /// When all of it must be here.
+    until: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     /// HTTP/2 resets a stream and nothing else.
     http1: bool,
@@ -38,17 +40,20 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// `patience` is how long it may make no progress.
+    /// `patience` is how long it may make no progress, and `deadline` how long all of it may take.
     pub(super) fn of(
         request: Request<Incoming>,
         held: Arc<Held>,
         patience: Duration,
+        deadline: Duration,
     ) -> Request<RequestBody> {
         let (http1, begun) = (request.version() < Version::HTTP_2, !request.headers().contains_key(EXPECT));
+        let until = Instant::now() + deadline;
         request.map(|incoming| RequestBody {
             incoming: Some(incoming),
             held,
             patience,
+            until,
             timer: None,
             http1,
             begun,
@@ -56,8 +61,8 @@ impl RequestBody {
     }
 
     fn late(&mut self, cx: &mut Context<'_>) -> bool {
-        let patience = self.patience;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let until = self.until.min(Instant::now() + self.patience);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         timer.as_mut().poll(cx).is_ready()
     }
 

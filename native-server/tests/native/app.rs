@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-use crate::bed::{Bed, named};
+use crate::bed::{Bed, MIGRATIONS, named};
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -43,7 +43,7 @@ async fn ready(port: u16) -> Result<u16> {
 async fn a_busy_pool_is_ready_for_a_while_and_a_refused_login_at_once_not() -> Result<()> {
     let bed = Bed::new("ready").await?;
     let url = bed.database().await?;
-    migrate::migrate(&url).await?;
+    migrate(&url, MIGRATIONS).await?;
     let role = format!("ready_{}", std::process::id());
     let admin = bed.admin().await?;
     let password = async |verb: &str, password: &str| {
@@ -89,7 +89,7 @@ async fn a_busy_pool_is_ready_for_a_while_and_a_refused_login_at_once_not() -> R
 async fn a_first_probe_in_the_middle_of_a_burst_is_ready() -> Result<()> {
     let bed = Bed::new("ready first").await?;
     let url = bed.database().await?;
-    migrate::migrate(&url).await?;
+    migrate(&url, MIGRATIONS).await?;
     let (port, db) = serve(&url, 1).await?;
     let held = db.session().await?;
     let started = Instant::now();
@@ -121,7 +121,7 @@ async fn before_the_migrations_are_applied_requests_are_503_and_may_be_repeated(
         crate::program::exchange(port, "GET /users HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
     assert!(answer.contains(r#""code":"unavailable""#) && answer.contains("not set up"), "{answer}");
-    migrate::migrate(&url).await?;
+    migrate(&url, MIGRATIONS).await?;
     assert_eq!(http::status(port, "/users").await?, 200);
     Ok(())
 }
@@ -130,7 +130,7 @@ async fn before_the_migrations_are_applied_requests_are_503_and_may_be_repeated(
 async fn however_many_probes_come_at_once_the_database_is_asked_once() -> Result<()> {
     let bed = Bed::new("probes").await?;
     let url = bed.database().await?;
-    migrate::migrate(&url).await?;
+    migrate(&url, MIGRATIONS).await?;
     let (port, db) = serve(&url, 4).await?;
     for status in join_all((0..20).map(|_| http::status(port, "/readyz"))).await {
         assert_eq!(status?, 200);
@@ -143,7 +143,7 @@ async fn however_many_probes_come_at_once_the_database_is_asked_once() -> Result
 async fn a_write_whose_client_hangs_up_is_committed() -> Result<()> {
     let bed = Bed::new("hung up").await?;
     let url = named(&bed.database().await?, "hung up");
-    migrate::migrate(&url).await?;
+    migrate(&url, MIGRATIONS).await?;
     let (port, _db) = serve(&url, 2).await?;
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);

@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use pgspan::{Database, Session, Settings, sql};
-use pgspan_server::{Driver, PoolSettings};
+use pgspan_server::migrate::Migration;
+use pgspan_server::{Driver, PoolSettings, migrations};
 use tests::Cluster;
 use tokio::time::sleep;
+
+/// The sample's, which is what the program applies.
+pub(crate) const MIGRATIONS: &[Migration] = migrations!("../migrations");
 
 /// A database server for one test.
 pub(crate) struct Bed {

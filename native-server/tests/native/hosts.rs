@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use pgspan::{Settings, sql};
 use pgspan_server::check;
-use pgspan_server::migrate::{MIGRATIONS, migrate, status};
+use pgspan_server::migrate::{migrate, status};
 use tokio::net::TcpListener;
 
-use crate::bed::{Bed, pool};
+use crate::bed::{Bed, MIGRATIONS, pool};
 
 /// The URL with hosts before its own.
 fn behind(url: &str, hosts: &[String]) -> Result<String> {
@@ -29,12 +29,12 @@ async fn behind_a_host_that_says_nothing_the_next_one_is_used_by_serve_check_and
     let (_listening, silent) = silent().await?;
     let url = behind(&bed.database().await?, &[silent])?;
     let started = Instant::now();
-    assert_eq!(migrate(&url).await?, ["users"]);
+    assert_eq!(migrate(&url, MIGRATIONS).await?, ["users"]);
     // it has 10 s, of which the silent host gets the half
     assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
 
     let started = Instant::now();
-    let all = status(&format!("{url}&connect_timeout=1")).await?;
+    let all = status(&format!("{url}&connect_timeout=1"), MIGRATIONS).await?;
     assert!(all.iter().all(|one| one.applied.is_some()));
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
 
@@ -80,7 +80,7 @@ async fn when_no_host_takes_writes_the_error_names_what_was_asked_for() -> Resul
 
     let error = pool(&url, 2000, |_| {})?.session().await.err().context("it takes writes")?;
     assert_eq!(error.to_string(), expected);
-    let error = migrate(&url).await.err().context("it migrated")?;
+    let error = migrate(&url, MIGRATIONS).await.err().context("it migrated")?;
     assert_eq!(error.to_string(), expected);
     let limit = Duration::from_secs(2);
     let found = check::check(&url.parse()?, &Settings::default(), limit, MIGRATIONS).await?;

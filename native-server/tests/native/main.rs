@@ -8,9 +8,11 @@ mod operations;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod overload;
+mod own;
 mod password;
 mod pool;
 mod program;
+mod router;
 mod serve;
 mod stopping;
 mod supply;

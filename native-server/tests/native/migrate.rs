@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pgspan::Kind;
-use pgspan_server::migrate::{self, Migration, migrate, migrate_with, status, status_with};
+use pgspan_server::migrate::{self, Migration, migrate, status};
 use tokio::time::timeout;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, MIGRATIONS};
 
 const SLOW: Migration = Migration {
     version: 2,
@@ -21,14 +21,14 @@ const BAD: Migration =
 async fn each_migration_is_applied_once_though_two_run_at_once() -> Result<()> {
     let bed = Bed::new("migrate twice").await?;
     let url = bed.database().await?;
-    assert!(status(&url).await?.iter().all(|one| one.known && one.applied.is_none()));
-    let (one, other) = tokio::join!(migrate_with(&url, &[SLOW]), migrate_with(&url, &[SLOW]));
+    assert!(status(&url, MIGRATIONS).await?.iter().all(|one| one.known && one.applied.is_none()));
+    let (one, other) = tokio::join!(migrate(&url, &[SLOW]), migrate(&url, &[SLOW]));
     let mut applied = [one?, other?];
     applied.sort();
     assert_eq!(applied, [vec![], vec!["slow"]]);
-    assert_eq!(migrate(&url).await?, ["users"]);
-    assert_eq!(migrate(&url).await?, [""; 0]);
-    let all = status(&url).await?;
+    assert_eq!(migrate(&url, MIGRATIONS).await?, ["users"]);
+    assert_eq!(migrate(&url, MIGRATIONS).await?, [""; 0]);
+    let all = status(&url, MIGRATIONS).await?;
     assert!(all.iter().all(|one| one.applied.is_some() && !one.altered), "{all:?}");
     assert!(all.iter().any(|one| one.name == "slow" && !one.known), "{all:?}");
     Ok(())
@@ -38,12 +38,12 @@ async fn each_migration_is_applied_once_though_two_run_at_once() -> Result<()> {
 async fn an_applied_migration_that_was_altered_is_an_error() -> Result<()> {
     let bed = Bed::new("migrate altered").await?;
     let url = bed.database().await?;
-    migrate_with(&url, &[SLOW]).await?;
+    migrate(&url, &[SLOW]).await?;
     let altered = [Migration { sql: "CREATE TABLE another()", ..SLOW }];
-    let error = migrate_with(&url, &altered).await.err().context("it passed")?;
+    let error = migrate(&url, &altered).await.err().context("it passed")?;
     assert_eq!(error.kind(), Kind::Refused);
     assert!(error.to_string().contains("0002 (slow) was altered"), "{error}");
-    assert!(status_with(&url, &altered).await?.iter().all(|one| one.altered));
+    assert!(status(&url, &altered).await?.iter().all(|one| one.altered));
     Ok(())
 }
 
@@ -51,7 +51,7 @@ async fn an_applied_migration_that_was_altered_is_an_error() -> Result<()> {
 async fn a_migration_that_fails_leaves_nothing_and_those_before_it_stay() -> Result<()> {
     let bed = Bed::new("migrate failing").await?;
     let url = bed.database().await?;
-    let error = migrate_with(&url, &[BAD, SLOW]).await.err().context("it passed")?;
+    let error = migrate(&url, &[BAD, SLOW]).await.err().context("it passed")?;
     assert!(error.to_string().contains("0003 (bad)") && error.to_string().contains("42P07"), "{error}");
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
@@ -66,11 +66,10 @@ async fn a_server_that_leaves_in_the_middle_is_told_from_a_migration_that_fails(
     let bed = Bed::new("migrate lost").await?;
     let url = bed.database().await?;
     let lost = [Migration { sql: "SELECT pg_terminate_backend(pg_backend_pid())", ..SLOW }];
-    let error = migrate_with(&url, &lost).await.err().context("it passed")?;
+    let error = migrate(&url, &lost).await.err().context("it passed")?;
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
-    assert_eq!(migrate_with(&url, &[BAD]).await?, ["bad"]);
-    let error =
-        migrate_with(&url, &[SLOW, Migration { version: 4, ..BAD }]).await.err().context("it passed")?;
+    assert_eq!(migrate(&url, &[BAD]).await?, ["bad"]);
+    let error = migrate(&url, &[SLOW, Migration { version: 4, ..BAD }]).await.err().context("it passed")?;
     assert_eq!(error.kind(), Kind::Server, "{error}");
     Ok(())
 }
@@ -84,12 +83,12 @@ async fn a_migration_gives_up_on_a_lock_before_those_behind_it_wait_long() -> Re
     client.batch_execute("CREATE TABLE held()").await?;
     client.batch_execute("BEGIN; LOCK TABLE held IN ACCESS SHARE MODE").await?;
     let altering = [Migration { version: 2, name: "altering", sql: "ALTER TABLE held ADD COLUMN a int" }];
-    let error = timeout(Duration::from_secs(5), migrate_with(&url, &altering)).await.context("it waits")?;
+    let error = timeout(Duration::from_secs(5), migrate(&url, &altering)).await.context("it waits")?;
     let expected =
         "could not apply migration 0002 (altering): a lock was not free in time (55P03): run it again";
     assert_eq!(error.err().context("it passed")?.to_string(), expected);
     client.batch_execute("COMMIT").await?;
-    assert_eq!(migrate_with(&url, &altering).await?, ["altering"]);
+    assert_eq!(migrate(&url, &altering).await?, ["altering"]);
     Ok(())
 }
 
@@ -97,7 +96,7 @@ async fn a_migration_gives_up_on_a_lock_before_those_behind_it_wait_long() -> Re
 async fn a_statement_timeout_that_is_meant_for_the_application_does_not_end_a_migration() -> Result<()> {
     let bed = Bed::new("migrate limits").await?;
     let url = format!("{}&options=-c%20statement_timeout%3D100", bed.database().await?);
-    assert_eq!(migrate_with(&url, &[SLOW]).await?, ["slow"]);
+    assert_eq!(migrate(&url, &[SLOW]).await?, ["slow"]);
     Ok(())
 }
 
@@ -111,10 +110,10 @@ async fn a_migration_that_ends_its_transaction_is_an_error_and_not_recorded() ->
         (4, "CREATE TABLE four(); ROLLBACK"),
     ] {
         let ending = [Migration { version, name: "ending", sql }];
-        let error = migrate_with(&url, &ending).await.err().context("it passed")?;
+        let error = migrate(&url, &ending).await.err().context("it passed")?;
         assert_eq!(error.kind(), Kind::Refused, "{sql}: {error}");
         assert!(error.to_string().contains("(ending) ended its transaction"), "{sql}: {error}");
-        assert!(status_with(&url, &ending).await?.iter().all(|one| one.applied.is_none()), "{sql}");
+        assert!(status(&url, &ending).await?.iter().all(|one| one.applied.is_none()), "{sql}");
     }
     Ok(())
 }
@@ -145,12 +144,12 @@ async fn what_a_migration_sets_reaches_neither_the_next_one_nor_the_record() -> 
         one(7, "after", "CREATE TABLE seventh AS SELECT count(*) FROM pg_class WHERE relname = 'users'"),
     ];
     let names: Vec<&str> = all.iter().map(|one| one.name).collect();
-    assert_eq!(migrate_with(&url, &all).await?, names);
-    assert_eq!(migrate_with(&url, &all).await?, [""; 0]);
+    assert_eq!(migrate(&url, &all).await?, names);
+    assert_eq!(migrate(&url, &all).await?, [""; 0]);
     // another search_path at the next deployment
     let other = format!("{url}&options=-c%20search_path%3Delsewhere");
-    assert_eq!(migrate_with(&other, &all).await?, [""; 0]);
-    assert!(status_with(&other, &all).await?.iter().all(|one| one.applied.is_some()));
+    assert_eq!(migrate(&other, &all).await?, [""; 0]);
+    assert!(status(&other, &all).await?.iter().all(|one| one.applied.is_some()));
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     let places = "SELECT string_agg(n.nspname || '.' || c.relname || ' ' || pg_get_userbyid(c.relowner), ',' ORDER BY c.oid)
@@ -187,22 +186,22 @@ async fn a_migration_may_run_outside_a_transaction_and_one_left_half_done_is_gon
     };
     let after = Migration { version: 3, name: "after", sql: "CREATE TABLE after()" };
     let all = [table, index, after];
-    let error = migrate_with(&url, &all).await.err().context("there are doubles")?;
+    let error = migrate(&url, &all).await.err().context("there are doubles")?;
     assert!(error.to_string().contains("left half done") && error.kind() == Kind::Server, "{error}");
     // nothing more is applied until someone has looked
-    let error = migrate_with(&url, &all).await.err().context("it went on")?;
+    let error = migrate(&url, &all).await.err().context("it went on")?;
     assert!(
         error.to_string().contains("--again 2 or --as-applied 2") && error.kind() == Kind::Refused,
         "{error}"
     );
     let found: Vec<_> =
-        status_with(&url, &all).await?.iter().map(|one| (one.applied.is_some(), one.finished)).collect();
+        status(&url, &all).await?.iter().map(|one| (one.applied.is_some(), one.finished)).collect();
     assert_eq!(found, [(true, true), (true, false), (false, true)]);
     let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     client.batch_execute("DROP INDEX things_id; DELETE FROM things").await?;
     migrate::again(&parsed, 2).await?;
-    assert_eq!(migrate_with(&url, &all).await?, ["index", "after"]);
+    assert_eq!(migrate(&url, &all).await?, ["index", "after"]);
     let valid: bool = client
         .query_one("SELECT indisvalid FROM pg_index WHERE indexrelid = 'things_id'::regclass", &[])
         .await?
@@ -213,7 +212,7 @@ async fn a_migration_may_run_outside_a_transaction_and_one_left_half_done_is_gon
     }
     client.execute("UPDATE pgspan_migrations SET finished = false WHERE version = 2", &[]).await?;
     migrate::as_applied(&parsed, 2).await?;
-    assert_eq!(migrate_with(&url, &all).await?, [""; 0]);
+    assert_eq!(migrate(&url, &all).await?, [""; 0]);
     Ok(())
 }
 
@@ -234,7 +233,7 @@ async fn two_that_build_an_index_beside_each_other_do_not_wait_for_each_other() 
         },
         Migration { version: 3, name: "slow", sql: SLOW.sql },
     ];
-    let migrations = (0..4).map(|_| migrate_with(&url, &all));
+    let migrations = (0..4).map(|_| migrate(&url, &all));
     let applied = timeout(Duration::from_secs(30), futures_util::future::try_join_all(migrations)).await??;
     assert_eq!(applied.concat().len(), 3, "{applied:?}");
     Ok(())
@@ -255,10 +254,10 @@ async fn limits_of_the_role_end_no_migration() -> Result<()> {
         return Ok(());
     }
     let url = format!("{url}&options=-c%20transaction_timeout%3D100%20-c%20statement_timeout%3D100");
-    assert_eq!(migrate_with(&url, &[SLOW]).await?, ["slow"]);
+    assert_eq!(migrate(&url, &[SLOW]).await?, ["slow"]);
     let outside =
         Migration { version: 3, name: "outside", sql: "-- pgspan: no transaction\nSELECT pg_sleep(0.3)" };
-    assert_eq!(migrate_with(&url, &[outside]).await?, ["outside"]);
+    assert_eq!(migrate(&url, &[outside]).await?, ["outside"]);
     Ok(())
 }
 
@@ -270,13 +269,12 @@ async fn what_is_not_sql_gets_a_sentence() -> Result<()> {
         ("\\restrict abc\nCREATE TABLE one()", "a line of it begins with a backslash"),
         ("\u{feff}CREATE TABLE one()", "its text begins with a byte order mark"),
     ] {
-        let error =
-            migrate_with(&url, &[Migration { version: 1, name: "dump", sql }]).await.err().context(sql)?;
+        let error = migrate(&url, &[Migration { version: 1, name: "dump", sql }]).await.err().context(sql)?;
         assert!(error.to_string().starts_with(sentence) && error.kind() == Kind::Server, "{error}");
     }
     // a backslash that is not psql's
     let text = "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT '\n\\n' $$";
-    assert_eq!(migrate_with(&url, &[Migration { version: 1, name: "text", sql: text }]).await?, ["text"]);
+    assert_eq!(migrate(&url, &[Migration { version: 1, name: "text", sql: text }]).await?, ["text"]);
     Ok(())
 }
 

@@ -276,7 +276,7 @@ async fn what_is_perhaps_not_meant_is_a_warning_and_the_database_has_a_line_at_t
 }
 
 #[tokio::test]
-async fn a_secret_may_be_in_a_file() -> Result<()> {
+async fn a_secret_may_be_in_a_file_and_a_token_changes_at_sighup() -> Result<()> {
     let folder = tests::target_dir().join(format!("tests/secrets-{}", std::process::id()));
     tests::private_dir(&folder)?;
     let (url, token) = (folder.join("url"), folder.join("token"));
@@ -284,7 +284,7 @@ async fn a_secret_may_be_in_a_file() -> Result<()> {
     std::fs::write(&token, "0123456789abcdef\n")?;
     let (url, token) = (url.display().to_string(), token.display().to_string());
     let more = [("DATABASE_URL_FILE", &*url), ("API_TOKEN_FILE", &*token), ("ACQUIRE_TIMEOUT_MS", "300")];
-    let (_process, port, _) = serving("operations-secrets", "", &more).await?;
+    let (mut process, port, log) = serving("operations-secrets", "", &more).await?;
     let write = |token: &str| {
         format!(
             "POST /users HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\
@@ -295,6 +295,29 @@ async fn a_secret_may_be_in_a_file() -> Result<()> {
         let answer = exchange(port, &write(token)).await?;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }
+
+    // what is no token, and a file that is gone, change nothing; another token takes the place of the first
+    let reloads =
+        [("short", "0123456789abcdef"), ("", "0123456789abcdef"), ("fedcba9876543210", "fedcba9876543210")];
+    for (number, (text, valid)) in reloads.into_iter().enumerate() {
+        match text {
+            "" => std::fs::remove_file(&token)?,
+            text => std::fs::write(&token, format!("{text}\n"))?,
+        }
+        process.signal(Signal::HUP)?;
+        let told = |text: &str| text.lines().filter(|line| line.contains("read again")).count() > number;
+        let started = Instant::now();
+        while !told(&std::fs::read_to_string(&log)?) {
+            ensure!(started.elapsed() < Duration::from_secs(5), "SIGHUP changed nothing");
+            sleep(Duration::from_millis(20)).await;
+        }
+        for (given, status) in [(valid, "503"), ("0123456789abcdeg", "401")] {
+            let answer = exchange(port, &write(given)).await?;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{text}: {answer}");
+        }
+    }
+    let answer = exchange(port, &write("0123456789abcdef")).await?;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "the old token: {answer}");
     std::fs::remove_dir_all(&folder)?;
     Ok(())
 }

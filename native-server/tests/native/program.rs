@@ -216,7 +216,32 @@ fn the_packaging_leaves_the_program_its_time_to_stop() -> Result<()> {
     assert!(number("TimeoutStopSec=").is_some_and(|seconds| seconds > needed), "{unit}");
     let most = u64::try_from(options.max_connections)?;
     assert!(number("LimitNOFILE=").is_some_and(|files| files > 2 * most), "{unit}");
-    let image = std::fs::read_to_string(root.join("Dockerfile"))?;
+    let read = |path: &str| std::fs::read_to_string(root.join(path));
+    let seconds = |text: &str, key: &str| {
+        let (_, rest) = text.split_once(key)?;
+        rest.trim_start().split(|character: char| !character.is_ascii_digit()).next()?.parse::<u64>().ok()
+    };
+    let (compose, cluster) = (read("compose.yaml")?, read("packaging/kubernetes.yaml")?);
+    assert!(seconds(&compose, "stop_grace_period:").is_some_and(|seconds| seconds > needed), "{compose}");
+    let grace = seconds(&cluster, "DRAIN_GRACE_MS, value: \"").context("a grace")? / 1000;
+    let killed = seconds(&cluster, "terminationGracePeriodSeconds:").context("an end")?;
+    assert!(killed > grace + options.drain.as_secs(), "{cluster}");
+    // the arithmetic of docs/kubernetes.md is the manifest's
+    let number = |key: &str| seconds(&cluster, key).with_context(|| format!("no {key}"));
+    let (replicas, surge) = (number("replicas:")?, number("maxSurge:")?);
+    let (pool, shared) = (number("POOL_SIZE, value: \"")?, number("DATABASE_SHARED, value: \"")?);
+    let all = (replicas + surge) * (pool + shared);
+    let sum = format!("({replicas} + {surge}) × ({pool} + {shared}) = {all}\n");
+    let page = read("docs/kubernetes.md")?;
+    assert!(page.contains(&sum), "{sum}");
+    assert_eq!(seconds(&page, "max_connections, at least"), Some(all + 1 + 5 + 3 + 10), "{page}");
+    let image = read("Dockerfile")?;
+    let answers = |text: &str, name: &str, port: &str| text.contains(&format!("{name}=0.0.0.0:{port}"));
+    assert!(answers(&image, "LISTEN_ADDR", "8080") && answers(&image, "METRICS_ADDR", "8079"), "{image}");
+    assert!(
+        image.contains(r#"HEALTHCHECK"#) && image.contains(r#"CMD ["pgspan-server", "probe"]"#),
+        "{image}"
+    );
     let manifest = std::fs::read_to_string(root.join("Cargo.toml"))?;
     let has = |name: &str, line: &str| -> Result<bool> {
         let text = std::fs::read_to_string(root.join("packaging").join(name))?;

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep, timeout};
 
-use crate::bed::{is_cancelled, pool};
+use crate::bed::{MIGRATIONS, is_cancelled, pool};
 
 /// An authority, and a certificate of it for 127.0.0.1.
 struct Authority(PathBuf);
@@ -212,11 +212,11 @@ async fn a_server_that_refuses_tls_gets_no_byte_more_from_serve_check_migrate_an
     );
     assert_eq!(told.recv().await.context("check did not come")?, b"");
 
-    let error = migrate(&url).await.err().context("migrate fell back")?;
+    let error = migrate(&url, MIGRATIONS).await.err().context("migrate fell back")?;
     assert!(error.to_string().contains(refused), "{error}");
     assert_eq!(told.recv().await.context("migrate did not come")?, b"");
 
-    let error = status(&url).await.err().context("status fell back")?;
+    let error = status(&url, MIGRATIONS).await.err().context("status fell back")?;
     assert!(error.to_string().contains(refused), "{error}");
     assert_eq!(told.recv().await.context("status did not come")?, b"");
     Ok(())
