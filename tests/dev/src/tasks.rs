@@ -1,6 +1,7 @@
 //! `cargo xtask`: the tasks of a project, and what a task of your own is made of.
 
 mod child;
+mod new;
 mod progress;
 mod setup;
 mod test;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use child::without_ours;
+pub use new::{Options as NewOptions, run as new};
 pub use progress::{Progress, follow, fresh_log, say, write};
 pub use setup::{cargo, node, npm_packages, npm_program};
 pub use worker::{Options as WorkerOptions, run as build_worker};
