@@ -13,11 +13,23 @@ pub(crate) struct Product {
     cents: i64,
 }
 
+/// `next` is the `after` of the next page.
 #[derive(Serialize)]
 pub(crate) struct Page {
     products: Vec<Product>,
-    /// The `after` of the next page.
     next: Option<i64>,
+}
+
+/// `GET /products?after=…&limit=…`
+pub(crate) async fn list(Db(db): Db, mut query: Query) -> Result<Json<Page>, Problem> {
+    let after: i64 = query.optional("after")?.unwrap_or(0);
+    let limit: i64 = query.optional::<u16>("limit")?.unwrap_or(20).into();
+    query.finish()?;
+    let page = sql!("SELECT id, name, cents FROM products WHERE id > {after} ORDER BY id LIMIT {limit}");
+    let products: Vec<Product> = db.fetch_all(page.reads_only()).await?;
+    let is_full = i64::try_from(products.len()) == Ok(limit);
+    let next = products.last().filter(|_| is_full).map(|last| last.id);
+    Ok(Json(Page { products, next }))
 }
 
 #[derive(Deserialize)]
@@ -33,27 +45,18 @@ struct NewProduct {
     cents: i64,
 }
 
-/// `GET /products?after=…&limit=…`
-pub(crate) async fn list(Db(db): Db, mut query: Query) -> Result<Json<Page>, Problem> {
-    let (after, limit) = (query.optional("after")?.unwrap_or(0_i64), query.optional("limit")?.unwrap_or(20_u16));
-    query.finish()?;
-    let page = sql!("SELECT id, name, cents FROM products WHERE id > {after} ORDER BY id LIMIT {limit}::integer");
-    let products: Vec<Product> = db.fetch_all(page.reads_only()).await?;
-    let next = products.last().filter(|_| products.len() == usize::from(limit)).map(|last| last.id);
-    Ok(Json(Page { products, next }))
-}
-
 /// `POST /products`
 pub(crate) async fn create(
     _: Writer,
     Db(db): Db,
-    JsonBody(new): JsonBody<New>,
+    JsonBody(New { products: new }): JsonBody<New>,
 ) -> Result<(StatusCode, Json<Page>), Problem> {
     let mut session = db.session().await?;
     let mut tx = session.transaction();
     let mut products = Vec::new();
-    for NewProduct { name, cents } in &new.products {
-        let insert = sql!("INSERT INTO products (name, cents) VALUES ({name}, {cents}) RETURNING id, name, cents");
+    for NewProduct { name, cents } in &new {
+        let insert =
+            sql!("INSERT INTO products (name, cents) VALUES ({name}, {cents}) RETURNING id, name, cents");
         products.push(tx.fetch_one(insert).await?);
     }
     tx.commit().await?; // what fails before this, in whatever way, stores nothing

@@ -3,9 +3,8 @@
 use pgspan::Error;
 use pgspan_edge::{PoolObject, forward, log_to_console, variable};
 use pgspan_http::{Options, Writes, misconfigured};
-use worker::{
-    Context, DurableObject, Env, Request, Response, Result, State, durable_object, event, wasm_bindgen, web_sys,
-};
+use worker::{Context, DurableObject, Env, Request, Response, Result, State, durable_object, event};
+use worker::{wasm_bindgen, web_sys};
 
 /// Behind `entry.mjs` requests go to the object without coming here.
 #[event(fetch)]
@@ -20,12 +19,10 @@ impl DurableObject for Pool {
     fn new(state: State, env: Env) -> Pool {
         log_to_console();
         Pool(PoolObject::new(&state, &env, |database| match (database, writes(&env)) {
-            (Ok(database), Ok(writes)) => {
-                {{crate_name}}::router(database, Options { writes, ..Options::default() })
-            }
+            (Ok(db), Ok(writes)) => {{crate_name}}::router(db, Options { writes, ..Options::default() }),
             (database, writes) => {
-                let faults = database.err().into_iter().flatten().chain(writes.err());
-                misconfigured(&faults.collect::<Vec<_>>())
+                let faults: Vec<Error> = database.err().into_iter().flatten().chain(writes.err()).collect();
+                misconfigured(&faults)
             }
         }))
     }
