@@ -31,8 +31,8 @@ struct Cli<T: Subcommand> {
 const AFTER_HELP: &str = "\
 The first run of a task installs what this machine lacks, in the versions that the lock files
 name: npm packages, the Rust target wasm32-unknown-unknown, and two tools that it compiles. That
-takes some ten minutes on two cores; after that a task takes seconds. You need Rust and Node.js
-20.3 or newer.
+takes some ten minutes on two cores; after that a task takes seconds. You need Rust 1.91 and Node.js
+20.3, or newer.
 
 Logs: target/xtask, and target/up for what `up` starts.";
 
