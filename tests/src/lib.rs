@@ -14,7 +14,7 @@ pub use example::{Example, example};
 pub use meddler::{Meddler, Meddling};
 pub use pgbouncer::PgBouncer;
 pub use pgspan_dev::{
-    Cluster, Edge, Launch, Main, Native, Process, command_line, free_port, http, last_lines, private_dir,
-    root, skip, target_dir,
+    Cluster, Edge, Launch, Main, Native, Process, TestDatabase, command_line, free_port, http, last_lines,
+    private_dir, root, skip, target_dir,
 };
 pub use proxy::{Proxy, Traffic, Way};

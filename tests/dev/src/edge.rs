@@ -117,6 +117,12 @@ impl Edge {
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+
+    /// Its process, as it is.
+    #[cfg(feature = "hosts")]
+    pub(crate) fn process_ref(&self) -> &Process {
+        &self.process
+    }
 }
 
 impl Drop for Edge {

@@ -4,7 +4,7 @@
 //! and Cloudflare's own runtime, on this machine. Tests of your own use the same bed:
 //!
 //! * [`TestDatabase`]: a migrated database of a test's own
-//! * `Hosts`: the service on both hosts, for the same test body (feature `hosts`, on by default)
+//! * `on_both_hosts`, `Hosts`: the service on both hosts, for the same test (feature `hosts`, on by default)
 //! * [`Cluster`]: a PostgreSQL of one's own, from the npm package that carries its binaries
 //! * [`Native`] and [`Edge`]: each host as a process, the second in Cloudflare's own runtime
 //! * [`Process`]: what all of them are: a child that never outlives its owner
@@ -34,7 +34,10 @@
 compile_error!("pgspan-dev runs on Linux and macOS (on Windows: in WSL)");
 
 mod binaries;
+mod database;
 mod edge;
+#[cfg(feature = "hosts")]
+mod hosts;
 pub mod http;
 mod native;
 mod places;
@@ -43,11 +46,16 @@ mod postgres;
 mod process;
 mod project;
 mod random;
+mod server;
 mod skipped;
 pub mod tasks;
 
+pub use anyhow::Result;
 pub use binaries::Account;
+pub use database::TestDatabase;
 pub use edge::{Edge, Launch, Main};
+#[cfg(feature = "hosts")]
+pub use hosts::{Answer, Host, Hosts, on_both_hosts};
 pub use native::Native;
 pub use places::private_dir;
 pub use port::free_port;
@@ -55,5 +63,7 @@ pub use postgres::{Cluster, short_dir};
 pub use process::{Process, command_line, last_lines};
 pub use project::{root, target_dir};
 pub use random::random_hex;
+#[cfg(feature = "hosts")]
+pub use reqwest;
 pub use skipped::skip;
 pub use tasks::{main, main_with};

@@ -68,4 +68,10 @@ impl Native {
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+
+    /// Its process, as it is.
+    #[cfg(feature = "hosts")]
+    pub(crate) fn process_ref(&self) -> &Process {
+        &self.process
+    }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the tasks of a project, and what a task of your own is made of.
 
 mod child;
+mod new;
 mod progress;
 mod setup;
 mod test;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use child::without_ours;
+pub use new::{Options as NewOptions, run as new};
 pub use progress::{Progress, follow, fresh_log, say, write};
 pub use setup::{cargo, node, npm_packages, npm_program};
 pub use worker::{Options as WorkerOptions, run as build_worker};
@@ -29,8 +31,8 @@ struct Cli<T: Subcommand> {
 const AFTER_HELP: &str = "\
 The first run of a task installs what this machine lacks, in the versions that the lock files
 name: npm packages, the Rust target wasm32-unknown-unknown, and two tools that it compiles. That
-takes some ten minutes on two cores; after that a task takes seconds. You need Rust and Node.js
-20.3 or newer.
+takes some ten minutes on two cores; after that a task takes seconds. You need Rust 1.91 and Node.js
+20.3, or newer.
 
 Logs: target/xtask, and target/up for what `up` starts.";
 

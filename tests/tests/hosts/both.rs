@@ -180,7 +180,7 @@ async fn names_come_back_as_they_were_sent(kind: Kind) -> Result<()> {
 
 async fn what_does_not_fit_is_named_and_never_reaches_the_database(kind: Kind) -> Result<()> {
     // no database at all: whatever took a connection would answer 503
-    let database = Database { url: "postgres://nobody:none@127.0.0.1:1/none".into(), name: "none".into() };
+    let database = Database::at("postgres://nobody:none@127.0.0.1:1/none", "none");
     let host = Host::with(kind, database, &[("API_TOKEN", TOKEN)]).await?;
     for body in ["{", "", "{}x", "{\"a\":NaN,\"b\":1}", "[1", "{\"a\":1 \"b\":2}"] {
         host.post("/add", body).await?.is_problem(400, "malformed_request");
@@ -402,7 +402,7 @@ async fn a_missing_schema_is_not_ready_and_tells_nothing(kind: Kind) -> Result<(
 async fn a_database_that_is_not_there_is_unavailable_and_heals(kind: Kind) -> Result<()> {
     let mut cluster = tests::Cluster::throwaway(&[]).await?;
     let url = cluster.create_database("late").await?;
-    let database = Database { url, name: "late".into() };
+    let database = Database::at(url, "late");
     database.migrate()?;
     cluster.stop().await?;
     let mut host = Host::with(kind, database, &[("API_TOKEN", TOKEN), ("ACQUIRE_TIMEOUT_MS", "500")]).await?;

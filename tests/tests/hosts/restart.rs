@@ -48,7 +48,7 @@ async fn within(answer: impl Future<Output = Result<Answer>>) -> Result<Answer> 
 
 async fn a_restart_costs_503_alone_heals_and_loses_nothing_that_was_promised(kind: Kind) -> Result<()> {
     let mut cluster = Cluster::throwaway(&[]).await?;
-    let database = Database { url: cluster.url("postgres"), name: "postgres".into() };
+    let database = Database::at(cluster.url("postgres"), "postgres");
     database.migrate()?;
     let host = Arc::new(Host::with(kind, database, &[("API_TOKEN", TOKEN)]).await?);
     let started = Instant::now();

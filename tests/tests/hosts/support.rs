@@ -1,13 +1,11 @@
 //! A database for a test, a host on it, and requests to it.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tests::{Cluster, Edge, Native, PgBouncer};
-use tokio::sync::OnceCell;
+use tests::{Edge, Native, PgBouncer, TestDatabase};
 use tokio_postgres::{Client, NoTls};
 
 /// The token of hosts that have one.
@@ -184,22 +182,25 @@ impl Answer {
 pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) name: String,
+    _own: Option<TestDatabase>,
 }
 
 impl Database {
     pub(crate) async fn empty() -> Result<Database> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("hosts_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let server = server_url().await?;
-        connect(server).await?.batch_execute(&format!("CREATE DATABASE {name}")).await?;
-        let (base, _) = server.rsplit_once('/').context("the server's URL has no database")?;
-        Ok(Database { url: format!("{base}/{name}"), name })
+        Ok(Database::of(TestDatabase::empty().await?))
     }
 
     pub(crate) async fn migrated() -> Result<Database> {
-        let database = Database::empty().await?;
-        database.migrate()?;
-        Ok(database)
+        Ok(Database::of(TestDatabase::migrated().await?))
+    }
+
+    /// One that somebody else made, or that is not there.
+    pub(crate) fn at(url: impl Into<String>, name: &str) -> Database {
+        Database { url: url.into(), name: name.to_owned(), _own: None }
+    }
+
+    fn of(own: TestDatabase) -> Database {
+        Database { url: own.url().to_owned(), name: own.name().to_owned(), _own: Some(own) }
     }
 
     pub(crate) fn migrate(&self) -> Result<()> {
@@ -232,19 +233,6 @@ async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
-}
-
-/// The server that all tests share: the one `cargo xtask test` started, else one of this program's own.
-async fn server_url() -> Result<&'static str> {
-    static SERVER: OnceCell<(String, Option<Cluster>)> = OnceCell::const_new();
-    let server = SERVER.get_or_try_init(async || match std::env::var("PGSPAN_TEST_DATABASE_URL") {
-        Ok(url) => Ok((url, None)),
-        Err(_) => {
-            let cluster = Cluster::throwaway(&[]).await?;
-            anyhow::Ok((cluster.url("postgres"), Some(cluster)))
-        }
-    });
-    Ok(&server.await?.0)
 }
 
 /// Asks again until it is so, at most ten seconds.

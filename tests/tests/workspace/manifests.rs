@@ -46,8 +46,16 @@ fn core_and_the_application_depend_on_no_host_and_on_no_runtime() -> Result<()> 
     for package in ["pgspan", "pgspan-app", "pgspan-http", "pgspan-macros", "pgspan-scan"] {
         let dependencies = &declared[package];
         for name in names(dependencies) {
-            let host = ["pgspan-server", "pgspan-edge", "tests", "tests-worker", "pgspan-worker", "xtask"]
-                .contains(&name);
+            let host = [
+                "pgspan-server",
+                "pgspan-edge",
+                "pgspan-dev",
+                "tests",
+                "tests-worker",
+                "pgspan-worker",
+                "xtask",
+            ]
+            .contains(&name);
             assert!(!host && !runtimes.contains(&name), "{package} depends on {name}");
         }
         for dependency in dependencies {
@@ -115,6 +123,14 @@ fn the_hosts_libraries_do_without_the_application() -> Result<()> {
     assert_eq!(native["optional"], true, "the application must be a feature");
     assert_eq!(application("pgspan-edge"), None, "the application is pgspan-worker's");
     assert!(application("pgspan-worker").is_some(), "pgspan-worker does not serve the application");
+    Ok(())
+}
+
+#[test]
+fn the_bed_of_any_project_depends_on_no_crate_of_pgspan() -> Result<()> {
+    let declared = declared()?;
+    let names = names(&declared["pgspan-dev"]);
+    assert!(!names.is_empty() && !names.iter().any(|name| name.starts_with("pgspan")), "{names:?}");
     Ok(())
 }
 

@@ -184,6 +184,44 @@ fn said(command: &mut Command) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// What is said where the PATH has this as its `node`, or none. In a program of its own: the PATH is a program's.
+    fn said_with_node(node: Option<&str>) -> String {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = std::env::temp_dir().join(format!("pgspan-node-{}", crate::random_hex(6).unwrap()));
+        fs::create_dir_all(&folder).unwrap();
+        if let Some(version) = node {
+            let program = folder.join("node");
+            fs::write(&program, format!("#!/bin/sh\necho {version}\n")).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let name = "tasks::setup::tests::what_a_program_says_of_its_node";
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "--nocapture", name]).env("PGSPAN_SAY_NODE", "").env("PATH", &folder);
+        let output = program.output().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.split("node: ").nth(1));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    }
+
+    #[test]
+    fn what_a_program_says_of_its_node() {
+        if std::env::var_os("PGSPAN_SAY_NODE").is_some() {
+            println!("node: {}", node().map_or_else(|error| format!("{error:#}"), |()| "good".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_machine_without_node_js_or_with_an_old_one_gets_one_sentence() {
+        let none = "there is no Node.js on the PATH; install version 20.3 or newer (nodejs.org)";
+        assert_eq!(said_with_node(None), none);
+        let old = "Node.js v18.20.4 is too old; install version 20.3 or newer (nodejs.org)";
+        assert_eq!(said_with_node(Some("v18.20.4")), old);
+        for good in ["v20.3.0", "v22.11.0", "v100.0.0"] {
+            assert_eq!(said_with_node(Some(good)), "good", "{good}");
+        }
+    }
+
     #[test]
     fn a_tool_has_the_version_of_its_crate_and_not_of_one_with_a_longer_name() {
         let lock = "[[package]]\nname = \"worker\"\nversion = \"0.8.7\"\n\n\

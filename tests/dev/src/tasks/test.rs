@@ -11,7 +11,7 @@ use super::progress::{Progress, follow, fresh_log, say, write};
 use super::setup::{self, cargo};
 use super::worker::Worker;
 use crate::project::Project;
-use crate::skipped;
+use crate::{server, skipped};
 
 /// `cargo xtask test`'s arguments.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ pub(super) async fn run(progress: &Progress, options: Options) -> Result<ExitCod
         command.arg("--workspace");
     }
     command.args(&options.rest).env(skipped::VARIABLE, &skipped).env("PGSPAN_SERVER", Native::program());
-    command.env("PGSPAN_TEST_DATABASE_URL", cluster.url("postgres")).env_remove("DATABASE_URL");
+    command.env(server::VARIABLE, cluster.url("postgres")).env_remove("DATABASE_URL");
     say("running the tests");
     let log = fresh_log("cargo-test");
     let mut tests = Process::start("cargo test", &mut command, &log)?;

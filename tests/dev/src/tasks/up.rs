@@ -265,7 +265,7 @@ fn announce(hosts: &[Host], is_given: bool) {
         [Host::Edge] => "the Worker (in wrangler dev)",
         _ => "the native host and the Worker (in wrangler dev)",
     };
-    say(&format!("This builds {started} and starts it on {database}, until Ctrl-C."));
+    say(&format!("This builds and starts {started}, on {database}, until Ctrl-C."));
     let is_built = server().exists() && Worker::is_built();
     say(match is_built {
         true => "It takes some seconds, or as long as it takes to compile what has changed.",
