@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{Either, join, join_all, select};
 use pgspan::driver::{Executor, Link, Watch};
 use pgspan::testing::{ConnectionLog, Reply, ScriptedConnection, ScriptedDriver};
 use pgspan::{Database, Driver, Error, Result, Settings};
@@ -142,6 +142,49 @@ fn one_that_does_not_answer_its_check_is_replaced_and_so_is_what_was_unused_as_l
     let sent = statements(&bed);
     assert_eq!(sent.len(), 3);
     assert_eq!(sent[2], ["SELECT 3", "SELECT 4"]);
+}
+
+/// Looked for: callers that come with the one that checks, and while it does; a checker that is dropped, or whose own time is up; a
+/// check that is answered, after which all use the connection.
+#[test]
+fn nobody_gets_one_that_is_being_checked() {
+    for silent in [true, false] {
+        let mut bed = Bed::new(move |statement| match statement.text() {
+            "SELECT slow" => Reply::ok().after(Duration::from_secs(2)),
+            "" if silent => Reply::silence(),
+            "" => Reply::ok().after(Duration::from_millis(500)),
+            _ => Reply::ok(),
+        });
+        let mut host = host(&bed);
+        host.check_after = Some(Duration::from_secs(30));
+        let db = connect(&host);
+        bed.run(async {
+            let later = async {
+                host.sleep(Duration::from_millis(200)).await;
+                db.execute("SELECT slow").await
+            };
+            join(db.execute("SELECT slow"), later).await.1.unwrap();
+            host.sleep(Duration::from_secs(60)).await;
+            let hasty = db.with_deadline(Duration::from_millis(100));
+            let checking = Box::pin(hasty.execute("SELECT hasty"));
+            let dropped = Box::pin(host.sleep(Duration::from_millis(50)));
+            assert!(matches!(select(checking, dropped).await, Either::Right(_)), "it was checked");
+            assert!(hasty.execute("SELECT hasty").await.is_err(), "its own time is up");
+            let all = (0..4).map(|number| {
+                let (db, host) = (&db, &host);
+                async move {
+                    host.sleep(Duration::from_millis(300 * number)).await;
+                    db.execute("SELECT 3").await
+                }
+            });
+            for answer in join_all(all).await {
+                answer.unwrap();
+            }
+        });
+        let sent = statements(&bed);
+        let of_old = sent.iter().take(2).flatten().filter(|text| *text == "SELECT 3").count();
+        assert_eq!(of_old, if silent { 0 } else { 4 }, "silent: {silent}: {sent:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! a host that swallows packets; the cancels that belong to them; and each in an object and in a request of its
 //! own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
@@ -54,6 +54,75 @@ async fn a_session_that_can_t_be_given_back_costs_nobody_an_error() -> Result<()
     assert!(failed.is_empty(), "twenty sessions of one request: {failed:?}");
     assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
     all_closed(&proxy, Duration::from_secs(5)).await
+}
+
+const IMPATIENT: [(&str, &str); 3] =
+    [("ACQUIRE_TIMEOUT_MS", "400"), ("STATEMENT_TIMEOUT_MS", "300"), ("LOCK_TIMEOUT_MS", "300")];
+
+#[cfg(target_os = "linux")]
+fn states(port: u16) -> Result<std::collections::BTreeMap<String, usize>> {
+    let sockets = std::fs::read_to_string("/proc/net/tcp")?;
+    let mut counts = std::collections::BTreeMap::new();
+    for line in sockets.lines() {
+        let mut fields = line.split_whitespace().skip(2);
+        if fields.next().is_some_and(|remote| remote.ends_with(&format!(":{port:04X}"))) {
+            *counts.entry(fields.next().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+    Ok(counts)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zz_look() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = std::sync::Arc::new(Proxy::before(&bed.url).await?);
+    let url = proxy.url(&bed.url);
+    let port: u16 = url.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse()?;
+    let pool = other_worker(&url, "pool", &IMPATIENT).await?;
+    proxy.deaf();
+    let p2 = proxy.clone();
+    let sampling = std::thread::spawn(move || {
+        let start = Instant::now();
+        let mut last = String::new();
+        while start.elapsed() < Duration::from_secs(16) {
+            let now = format!("{:?} proxy {}", states(port).unwrap(), p2.open_now());
+            if now != last {
+                println!("{:?} {now}", start.elapsed());
+                last = now;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    for path in ["/backend", "/shared", "/taint"] {
+        let failed = ask(&pool, path, 4, 8).await?;
+        println!("{path} {}", failed.len());
+    }
+    sampling.join().unwrap();
+    println!("most {}", proxy.most_open());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_gets_no_seventh_connection_and_all_is_well_when_it_does() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &IMPATIENT).await?;
+    proxy.deaf();
+    for path in ["/backend", "/shared", "/taint"] {
+        let failed = ask(&pool, path, 4, 8).await?;
+        assert_eq!(failed.len(), 32, "{path}");
+    }
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    proxy.pass().await;
+    let healed = async {
+        while get(&pool, "/backend").await?.status != 200 || get(&pool, "/shared").await?.status != 200 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(Duration::from_secs(10), healed).await.context("it does not heal")??;
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    Ok(())
 }
 
 /// A listener whose queue is full, so that the kernel swallows what comes: a connect to it is under way for minutes.

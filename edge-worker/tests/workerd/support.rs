@@ -74,6 +74,11 @@ pub(crate) async fn other_worker(url: &str, connect: &str, more: &[(&str, &str)]
     Edge::start_another("tests/worker", &settings).await
 }
 
+/// What `/write` wrote.
+pub(crate) async fn written(bed: &Bed) -> Result<i64> {
+    bed.number("SELECT count(*) FROM written").await
+}
+
 /// Looks again until it is so, for so long.
 pub(crate) async fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
     within_async(limit, what, async || Ok(is_so())).await

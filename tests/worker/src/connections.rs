@@ -21,7 +21,6 @@ pub(crate) fn router() -> Router<Database> {
     Router::new()
         .route("/memory", get(async || ALLOCATED.allocated().to_string()))
         .route("/shared", get(shared))
-        .route("/wait", get(wait))
         .route("/taint", get(taint))
         .route("/crowd/{sessions}", get(crowd))
         .route("/fail", get(fail))
@@ -36,12 +35,6 @@ pub(crate) fn router() -> Router<Database> {
 async fn shared(State(database): State<Database>) -> Answer {
     let pid: i32 = database.fetch_one(sql!("SELECT pg_backend_pid()")).await?;
     Ok(pid.to_string())
-}
-
-/// Has a connection to itself for a while, so that others need another.
-async fn wait(State(database): State<Database>) -> Answer {
-    database.session().await?.execute(sql!("SELECT pg_sleep(0.3)")).await?;
-    Ok("waited".to_owned())
 }
 
 /// Changes its session's state, so that nobody can have the connection after it.

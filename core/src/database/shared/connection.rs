@@ -39,6 +39,8 @@ pub(super) struct Connection {
     check_after: Option<Duration>,
     /// When it was last idle, or a statement on it ended, in milliseconds by the port's clock.
     used: AtomicU64,
+    /// It is being asked whether it still answers, or was and did not.
+    in_question: AtomicBool,
 }
 
 impl Connection {
@@ -54,6 +56,7 @@ impl Connection {
             expires: link.lifetime.map(|lifetime| now.saturating_add(lifetime)),
             check_after: link.check_after,
             used: AtomicU64::new(millis(now)),
+            in_question: AtomicBool::new(false),
         }
     }
 
@@ -63,10 +66,12 @@ impl Connection {
         !expired && !self.avoided.load(Ordering::Relaxed) && !self.client.is_closed()
     }
 
-    /// Whether it was unused for so long that it must be checked first: what is between may have forgotten it.
+    /// Whether it was unused for so long that it must be checked first: what is between may have forgotten it. While it is checked it
+    /// is busy with that alone, and nobody may have it yet.
     pub(super) fn is_doubted(&self, now: Duration) -> bool {
         let unused = || millis(now).saturating_sub(self.used.load(Ordering::Relaxed));
-        !self.is_busy() && self.check_after.is_some_and(|after| unused() >= millis(after))
+        let is_long_unused = || self.check_after.is_some_and(|after| unused() >= millis(after));
+        self.in_question.load(Ordering::Relaxed) || !self.is_busy() && is_long_unused()
     }
 
     pub(super) fn is_of(&self, executor: Executor) -> bool {
@@ -106,10 +111,12 @@ impl Connection {
 
     /// Whether it still answers; an error of the server is no answer.
     pub(super) async fn check(&self, scope: &Scope, limit: Duration) -> Result<(), Elapsed> {
+        self.in_question.store(true, Ordering::Relaxed);
         let asked = self.client.execute_typed("", &[]);
         let answer = scope.within(limit.min(CHECK_DEADLINE), asked).await?;
         answer.map_err(|_| Elapsed::Limit)?;
         self.used.store(millis(scope.now()), Ordering::Relaxed);
+        self.in_question.store(false, Ordering::Relaxed);
         Ok(())
     }
 
