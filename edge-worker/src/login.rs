@@ -21,6 +21,7 @@
 //!
 //! Nothing here knows the runtime: any byte stream will do.
 
+mod any;
 mod outcome;
 mod scram;
 mod stream;
@@ -33,19 +34,19 @@ use std::io;
 use std::net::IpAddr;
 
 use bytes::BytesMut;
-use pgspan::driver::{Guard, Watch};
+use pgspan::driver::Watch;
 use pgspan::{ConnectionUrl, Error, Kind, Result, Tls};
 use postgres_protocol::authentication::sasl::SCRAM_SHA_256;
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 use tokio_postgres::tls::{NoTlsStream, TlsConnect};
-use tokio_postgres::{Client, Config, Connection, NoTls};
+use tokio_postgres::{Client, Config, Connection};
 
+use any::AnyStream;
 pub(crate) use outcome::Login;
-pub(crate) use stream::LoginStream;
-
 use scram::Credentials;
+use stream::LoginStream;
 use wire::{Authentication, Message, junk};
 
 /// How a login begins, and with it when the first statement may go.
@@ -97,10 +98,10 @@ fn is_loopback(host: &Host) -> bool {
 }
 
 /// A connection on which statements may be sent.
-pub(crate) struct Connected<S> {
+pub(crate) struct Connected {
     pub(crate) client: Client,
     /// To be driven, see [`pgspan::driver::drive`]. Its client's `cancel_token` is of no use; [`cancel`] is.
-    pub(crate) connection: Connection<Guard<LoginStream<S>>, NoTlsStream>,
+    pub(crate) connection: Connection<AnyStream, NoTlsStream>,
     pub(crate) watch: Watch,
     pub(crate) login: Login,
 }
@@ -146,9 +147,9 @@ where
 /// # Cancel safety
 ///
 /// Dropping the future drops the stream.
-pub(crate) async fn connect<S>(stream: S, config: &Config, opening: Opening) -> Result<Connected<S>>
+pub(crate) async fn connect<S>(stream: S, config: &Config, opening: Opening) -> Result<Connected>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     if config.get_channel_binding() == ChannelBinding::Require {
         return Err(Error::new(
@@ -161,7 +162,7 @@ where
     let stream = open(stream, &config, opening).await.map_err(failed)?;
     let login = stream.login();
     let watch = Watch::new();
-    let connected = config.connect_raw(watch.guard(stream), NoTls).await;
+    let connected = any::connect(Box::new(watch.guard(stream)), &config).await;
     let (client, connection) = connected.map_err(Error::connect)?;
     Ok(Connected { client, connection, watch, login })
 }

@@ -143,8 +143,9 @@ impl Drop for Stream {
         let open = &mut *self.0;
         let Some(permit) = open.permit.take() else { return };
         if open.writing.is_some() {
-            // what the other end does not take would keep the socket open for ever
-            quietly(open.writer.abort());
+            // `close` waits for what the other end does not take. If that were aborted, the runtime would say that the socket is
+            // closed, and keep it open until it is collected as garbage.
+            quietly(open.reader.cancel());
         }
         if let Ok(closed) = open.socket.close() {
             spawn_local(async move {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{Either, join, join_all, select};
 use pgspan::driver::{Executor, Link, Watch};
 use pgspan::testing::{ConnectionLog, Reply, ScriptedConnection, ScriptedDriver};
 use pgspan::{Database, Driver, Error, Result, Settings};
@@ -171,12 +171,55 @@ fn while_one_is_checked_nobody_else_is_sent_onto_it() {
                     db.execute("SELECT 3").await.unwrap();
                 }
             });
-            futures_util::future::join_all(callers).await;
+            join_all(callers).await;
             assert!(host.now() - asked <= Duration::from_millis(1500), "{:?}", host.now() - asked);
         });
         bed.settle();
         let logs = bed.driver.connections();
         assert!(logs[0].ended && !logs[0].statements.contains(&"SELECT 3".to_owned()), "{:?}", logs[0]);
+    }
+}
+
+/// Looked for: callers that come with the one that checks, and while it does; a checker that is dropped, or whose own time is up; a
+/// check that is answered, after which all use the connection.
+#[test]
+fn nobody_gets_one_that_is_being_checked() {
+    for silent in [true, false] {
+        let mut bed = Bed::new(move |statement| match statement.text() {
+            "SELECT slow" => Reply::ok().after(Duration::from_secs(2)),
+            "" if silent => Reply::silence(),
+            "" => Reply::ok().after(Duration::from_millis(500)),
+            _ => Reply::ok(),
+        });
+        let mut host = host(&bed);
+        host.check_after = Some(Duration::from_secs(30));
+        let db = connect(&host);
+        bed.run(async {
+            let later = async {
+                host.sleep(Duration::from_millis(200)).await;
+                db.execute("SELECT slow").await
+            };
+            join(db.execute("SELECT slow"), later).await.1.unwrap();
+            host.sleep(Duration::from_secs(60)).await;
+            let hasty = db.with_deadline(Duration::from_millis(100));
+            let checking = Box::pin(hasty.execute("SELECT hasty"));
+            let dropped = Box::pin(host.sleep(Duration::from_millis(50)));
+            assert!(matches!(select(checking, dropped).await, Either::Right(_)), "it was checked");
+            assert!(hasty.execute("SELECT hasty").await.is_err(), "its own time is up");
+            let all = (0..4).map(|number| {
+                let (db, host) = (&db, &host);
+                async move {
+                    host.sleep(Duration::from_millis(300 * number)).await;
+                    db.execute("SELECT 3").await
+                }
+            });
+            for answer in join_all(all).await {
+                answer.unwrap();
+            }
+        });
+        let sent = statements(&bed);
+        let of_old = sent.iter().take(2).flatten().filter(|text| *text == "SELECT 3").count();
+        assert_eq!(of_old, if silent { 0 } else { 4 }, "silent: {silent}: {sent:?}");
     }
 }
 
@@ -231,7 +274,7 @@ fn an_executor_opens_no_more_than_its_share_and_uses_anothers_when_its_own_is_mu
     let (db, here) = (connect(&host), host.here.clone());
     bed.run(async {
         db.execute("SELECT 0").await.unwrap();
-        let many = futures_util::future::join_all((0..80).map(|_| db.execute("SELECT slow")));
+        let many = join_all((0..80).map(|_| db.execute("SELECT slow")));
         let check = async {
             host.sleep(Duration::from_millis(100)).await;
             assert_eq!(host.driver.connections().len(), 1, "the other is the other's");
@@ -285,7 +328,7 @@ fn each_of_three_executors_has_one_of_four_connections_and_the_first_another() {
                 here.store(number, Ordering::Relaxed);
                 db.execute("SELECT slow").await.unwrap();
             });
-            futures_util::future::join_all(three).await;
+            join_all(three).await;
         }
     });
     assert_eq!(statements(&bed).len(), 4);

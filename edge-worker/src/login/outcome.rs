@@ -12,7 +12,9 @@ use futures_util::FutureExt as _;
 use pgspan::{Error, Result};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::Config;
+
+use super::any;
 
 /// What became of one connection's login, to be kept beside its client.
 #[derive(Clone, Default)]
@@ -155,7 +157,7 @@ impl fmt::Debug for Login {
 fn refused(response: Bytes) -> Error {
     let mut config = Config::new();
     config.user("");
-    match config.connect_raw(Replay(response), NoTls).now_or_never() {
+    match any::connect(Box::new(Replay(response)), &config).now_or_never() {
         Some(Err(error)) => Error::connect(error),
         _ => Error::unavailable("could not connect: the server refused the login"),
     }

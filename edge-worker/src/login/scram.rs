@@ -143,6 +143,8 @@ impl Keys {
     }
 
     fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Keys {
+        #[cfg(test)]
+        DERIVED.with(|derived| derived.set(derived.get() + 1));
         let password = hmac(&prepare(password));
         let salted = pbkdf2(&password, salt, iterations);
         let key = |name: &str| hmac(&salted).chain_update(name).finalize().into_bytes().into();
@@ -174,6 +176,12 @@ fn hmac(key: &[u8]) -> Hmac<Sha256> {
 
 fn text(message: &[u8]) -> io::Result<&str> {
     std::str::from_utf8(message).map_err(|_| junk("a SCRAM message that is not text"))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a test's thread derived keys.
+    pub(super) static DERIVED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
 //! No more than six sockets at a time, whatever happens to them, and a place is waited for.
 //!
 //! Six is what Cloudflare allows. The proxy says how many there are, and the kernel how many are under way. Looked for: sessions that
-//! can't be given back, by a changed setting, by a statement that was dropped and by an error in a transaction;
-//! a host that swallows packets; the cancels that belong to them; and each in an object and in a request of its
-//! own.
+//! can't be given back, by a changed setting, by a statement that was dropped and by an error in a transaction; a server that accepts
+//! and never answers; a host that swallows packets; the cancels that belong to them; all of it at once; and each in an object and in a
+//! request of its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
-use tests::{Edge, Proxy};
+use tests::{Edge, Proxy, Way};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Bed, all_closed, get, other_worker};
+use crate::support::{Bed, all_closed, backends, get, other_worker, within_async};
 
 const SIX: usize = 6;
 
@@ -54,6 +54,100 @@ async fn a_session_that_can_t_be_given_back_costs_nobody_an_error() -> Result<()
     assert!(failed.is_empty(), "twenty sessions of one request: {failed:?}");
     assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
     all_closed(&proxy, Duration::from_secs(5)).await
+}
+
+/// In a storm of faults no more than six are open at any moment, and afterwards what is open is known to both ends. It lasts for 30 s,
+/// or as many as `PGSPAN_STORM_SECONDS` says.
+#[tokio::test]
+async fn in_a_storm_of_faults_there_are_never_more_than_six() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &IMPATIENT).await?;
+    let seconds = std::env::var("PGSPAN_STORM_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(30));
+    let asking = join_all((0..8).map(async |number: usize| {
+        let (mut step, mut well) = (number, 0);
+        while Instant::now() < end {
+            step += 3;
+            let path = STORM.get(step % STORM.len()).copied().unwrap_or_default();
+            well += usize::from(get(&pool, path).await?.status == 200);
+        }
+        anyhow::Ok(well)
+    }));
+    let faults = async {
+        for step in 0_u32.. {
+            if Instant::now() >= end {
+                break;
+            }
+            match step % 8 {
+                0 => proxy.reset(),
+                1 => proxy.forget(),
+                2 => proxy.close(),
+                3 => proxy.lose(Way::Down),
+                4 => proxy.half_close(),
+                5 => proxy.deaf(),
+                6 => proxy.lose(Way::Up),
+                _ => {
+                    bed.number(END_ALL).await?;
+                }
+            }
+            sleep(Duration::from_millis(150)).await;
+            proxy.pass().await;
+            proxy.delay(Duration::from_millis(2));
+            sleep(Duration::from_millis(450)).await;
+        }
+        anyhow::Ok(())
+    };
+    let (well, faults) = tokio::join!(asking, faults);
+    faults?;
+    let well = well.into_iter().sum::<Result<usize>>()?;
+    // each is counted as it comes in, with those that are open then
+    assert!(proxy.most_open() <= SIX, "{} at a time", proxy.most_open());
+    assert!(well > 20, "only {well} requests were answered well: no storm, but a wreck");
+    assert!(proxy.traffic().len() > 20, "{} connections were opened", proxy.traffic().len());
+    proxy.pass().await;
+    let is_well = async || {
+        for path in ["/backend", "/shared", "/write"] {
+            if !ask(&pool, path, 3, 4).await?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    within_async(Duration::from_secs(15), "all is well again", is_well).await?;
+    let known = async || Ok(proxy.open_now() <= 5 && proxy.open_now() == backends(&bed).await?);
+    within_async(Duration::from_secs(5), "what is open is known to both ends", known).await
+}
+
+const STORM: [&str; 8] =
+    ["/taint", "/abandon/400", "/backend", "/shared", "/fail", "/write", "/listen/1", "/abandon/5"];
+const END_ALL: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                       WHERE application_name = 'pgspan' AND datname = current_database()";
+
+const IMPATIENT: [(&str, &str); 3] =
+    [("ACQUIRE_TIMEOUT_MS", "400"), ("STATEMENT_TIMEOUT_MS", "300"), ("LOCK_TIMEOUT_MS", "300")];
+
+#[tokio::test]
+async fn a_server_that_never_answers_gets_no_seventh_connection_and_all_is_well_when_it_does() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &IMPATIENT).await?;
+    proxy.deaf();
+    for path in ["/backend", "/shared", "/taint"] {
+        let failed = ask(&pool, path, 4, 8).await?;
+        assert_eq!(failed.len(), 32, "{path}");
+    }
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    proxy.pass().await;
+    let healed = async {
+        while get(&pool, "/backend").await?.status != 200 || get(&pool, "/shared").await?.status != 200 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    timeout(Duration::from_secs(10), healed).await.context("it does not heal")??;
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    Ok(())
 }
 
 /// A listener whose queue is full, so that the kernel swallows what comes: a connect to it is under way for minutes.

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use futures_util::future::try_join_all;
 use tests::{Proxy, Way};
 use tokio::time::sleep;
 
-use crate::support::{Bed, all_closed, get, other_worker, within};
+use crate::support::{Bed, all_closed, get, other_worker, within, written};
 
 const IMPATIENT: [(&str, &str); 3] =
     [("ACQUIRE_TIMEOUT_MS", "2000"), ("STATEMENT_TIMEOUT_MS", "500"), ("LOCK_TIMEOUT_MS", "500")];
@@ -53,6 +54,34 @@ async fn a_dead_connection_ends_though_no_request_comes_after() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_died_while_only_a_monitor_asked_costs_no_request_its_answer() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &[]).await?;
+    let all = async |path: &str| {
+        for answer in try_join_all([(); 4].map(|()| get(&pool, path))).await? {
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        }
+        anyhow::Ok(())
+    };
+    all("/wait").await?;
+    all("/shared").await?;
+    let before = proxy.open_now();
+    assert!(before >= 4, "{before} are open");
+    for _ in 0..8 {
+        sleep(Duration::from_secs(4)).await;
+        assert_eq!(get(&pool, "/livez").await?.status, 200);
+    }
+    proxy.forget();
+    let answer = get(&pool, "/write").await?;
+    assert_eq!((answer.status, written(&bed).await?), (200, 1), "{}", answer.body);
+    all("/shared").await?;
+    all("/write").await?;
+    assert_eq!(written(&bed).await?, 5);
     Ok(())
 }
 

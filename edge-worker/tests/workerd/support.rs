@@ -74,6 +74,18 @@ pub(crate) async fn other_worker(url: &str, connect: &str, more: &[(&str, &str)]
     Edge::start_another("tests/worker", &settings).await
 }
 
+/// What `/write` wrote.
+pub(crate) async fn written(bed: &Bed) -> Result<i64> {
+    bed.number("SELECT count(*) FROM written").await
+}
+
+/// How many connections PostgreSQL has from pgspan's hosts.
+pub(crate) async fn backends(bed: &Bed) -> Result<usize> {
+    let query = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE application_name = 'pgspan' AND datname = current_database()";
+    Ok(usize::try_from(bed.number(query).await?)?)
+}
+
 /// Looks again until it is so, for so long.
 pub(crate) async fn within(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
     within_async(limit, what, async || Ok(is_so())).await

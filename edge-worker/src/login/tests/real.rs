@@ -7,6 +7,7 @@ use tests::{Cluster, Proxy, Way};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::super::scram::DERIVED;
 use super::super::{Opening, cancel, connect};
 use super::bed::{Bed, Under, with_login};
 
@@ -51,6 +52,33 @@ async fn a_cold_statement_takes_four_round_trips_or_three_where_scram_is_require
         assert_eq!(round_trips(&proxy, warm).await?, expected + 2, "{opening:?}, three statements");
     }
     assert_eq!(bed.count("login_cold").await?, 6);
+    Ok(())
+}
+
+/// It costs 6 to 10 ms of a Worker's computing time, and a request has 10 on the free plan. Looked for: each way to log in; a shared
+/// connection and one of a session; another password for the same user, whose key is another.
+#[tokio::test]
+async fn a_password_s_key_is_derived_once_whatever_the_login() -> Result<()> {
+    let bed = Bed::new().await?;
+    for (number, opening) in [Opening::Ordinary, Opening::Early, Opening::AtOnce].into_iter().enumerate() {
+        let role = format!("login_key_{number}");
+        for password in ["one", "another"] {
+            bed.other
+                .batch_execute(&format!(
+                    "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN PASSWORD '{password}'"
+                ))
+                .await?;
+            let url = with_login(&bed.url, &format!("{role}:{password}"))?;
+            let before = DERIVED.get();
+            for shared in [0, 1, 0] {
+                let db = Under::tcp(&url, opening, shared)?.db;
+                db.execute("SELECT 1").await?;
+                db.session().await?.execute("SELECT 1").await?;
+            }
+            assert_eq!(DERIVED.get() - before, 1, "{opening:?}, {password}");
+        }
+        bed.other.batch_execute(&format!("DROP ROLE {role}")).await?;
+    }
     Ok(())
 }
 
