@@ -214,7 +214,13 @@ impl Error {
             }
             _ => "could not connect".to_owned(),
         };
-        let asked = Asked { text: "", is_fixed: true, commits_by_itself: false, detail: ErrorDetail::Safe };
+        let asked = Asked {
+            text: "",
+            is_fixed: true,
+            has_open: false,
+            commits_by_itself: false,
+            detail: ErrorDetail::Safe,
+        };
         Error::unavailable(context).by_postgres(error, asked, true)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgspan_scan::{Inspection, inspect};
 
+use super::open::is_open;
 use crate::error::{Asked, ErrorDetail};
 use crate::param::{Bound, Param, bind};
 
@@ -133,7 +134,9 @@ impl<'a> Sql<'a> {
     /// For an error of this statement.
     pub(crate) fn asked(&self, detail: ErrorDetail) -> Asked<'_> {
         let is_fixed = self.fixed.is_some();
-        Asked { text: &self.text, is_fixed, commits_by_itself: self.commits_by_itself(), detail }
+        let has_open = self.params.iter().any(|param| is_open(param.ty()));
+        let commits_by_itself = self.commits_by_itself();
+        Asked { text: &self.text, is_fixed, has_open, commits_by_itself, detail }
     }
 
     /// For the log: the text, without the values that one made at run time may hold.
