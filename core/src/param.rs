@@ -1,14 +1,20 @@
 //! Values that can be bound to a statement, and the PostgreSQL type each is sent as.
 
 use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::types::{ToSql, Type};
+use bytes::BytesMut;
+
+use crate::interval::Interval;
+use crate::json::Json;
+use crate::numeric::Numeric;
+use crate::oid::Oid;
+use crate::types::{IsNull, ToSql, Type};
 use serde::Serialize;
-pub use tokio_postgres::types::Json;
 
 /// A value that can stand in the braces of [`sql!`](crate::sql).
 ///
@@ -22,8 +28,9 @@ pub use tokio_postgres::types::Json;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be sent to PostgreSQL as a parameter",
     note = "derive `pgspan::Enum` or `pgspan::Composite` for a type of yours, wrap it in `pgspan::Json`, \
-            or switch on the feature of its crate (`uuid`, `chrono`, `time`, `jiff`)",
-    note = "unsigned integers have no PostgreSQL type: convert to `i64` with `i64::try_from`"
+            or switch on the feature of its crate (`uuid`, `chrono`, `time`, `jiff`, `rust_decimal`)",
+    note = "PostgreSQL has no unsigned integers: send `i64::from(n)`, or `i64::try_from(n)?` for a `u64` or `usize`; for an object \
+            identifier `pgspan::Oid(n)`"
 )]
 pub trait Param: ToSql + Sync {
     /// The type it is sent as.
@@ -67,6 +74,30 @@ impl<'a> Bound<'a> {
 /// Binds a value; what [`sql!`](crate::sql) calls for a value given by name.
 pub fn bind<P: Param>(value: &P) -> Bound<'_> {
     Bound { value: Value::Borrowed(value), ty: P::TYPE }
+}
+
+/// For [`sql!`](crate::sql): what stands before `IS NULL`. PostgreSQL is told whether the value is NULL, and nothing else of it.
+#[doc(hidden)]
+pub fn null_test(value: Bound<'_>) -> Bound<'_> {
+    Bound { value: Value::Kept(Arc::new(NullTest(value))), ty: Type::BOOL }
+}
+
+#[derive(Debug)]
+struct NullTest<'a>(Bound<'a>);
+
+impl ToSql for NullTest<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        let start = out.len();
+        let is_null = self.0.value().to_sql_checked(self.0.ty(), out)?;
+        out.truncate(start);
+        match is_null {
+            IsNull::Yes => Ok(IsNull::Yes),
+            IsNull::No => true.to_sql(ty, out),
+        }
+    }
+
+    crate::types::accepts!(BOOL);
+    crate::types::to_sql_checked!();
 }
 
 /// How [`sql!`](crate::sql) binds a variable: through any references, for as long as what they point to lives.
@@ -128,7 +159,10 @@ params! {
     i16 => INT2, INT2_ARRAY;
     i32 => INT4, INT4_ARRAY;
     i64 => INT8, INT8_ARRAY;
-    u32 => OID, OID_ARRAY;
+    Oid => OID, OID_ARRAY;
+    Numeric => NUMERIC, NUMERIC_ARRAY;
+    Interval => INTERVAL, INTERVAL_ARRAY;
+    #[cfg(feature = "rust_decimal")] rust_decimal::Decimal => NUMERIC, NUMERIC_ARRAY;
     f32 => FLOAT4, FLOAT4_ARRAY;
     f64 => FLOAT8, FLOAT8_ARRAY;
     &str => TEXT, TEXT_ARRAY;

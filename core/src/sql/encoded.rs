@@ -6,8 +6,10 @@ use std::fmt;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 
+use super::open;
 use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
+use crate::json::NotFinite;
 
 /// A statement with its values as PostgreSQL gets them.
 ///
@@ -45,14 +47,14 @@ impl<'q> Encoded<'q> {
         if sql.params.len() > PARAMETERS_MAX {
             return fault(
                 "the statement has more than 65535 parameters, PostgreSQL's limit: pass many values as one array, as in \
-                 INSERT … SELECT * FROM unnest({ids}, {names})",
+                 INSERT … SELECT * FROM unnest({ids}, {names}::text[])",
             );
         }
         let mut encoded =
             Encoded { sql, values: BytesMut::new(), params: Vec::with_capacity(sql.params.len()) };
         for (position, param) in sql.params.iter().enumerate() {
             let (value, ty) = (param.value(), param.ty());
-            let is_null = value.to_sql_checked(ty, &mut encoded.values).map_err(|cause| {
+            let is_null = open::write(value, ty, &mut encoded.values).map_err(|cause| {
                 let number = position + 1;
                 let why = reason(&*cause);
                 Error::new(Kind::Parameter, format!("parameter {number} does not fit its type {ty}{why}"))
@@ -60,7 +62,7 @@ impl<'q> Encoded<'q> {
             encoded.params.push(Encoding {
                 end: encoded.values.len(),
                 is_null: matches!(is_null, IsNull::Yes),
-                is_text: matches!(value.encode_format(ty), Format::Text),
+                is_text: open::is_open(ty) || matches!(value.encode_format(ty), Format::Text),
             });
         }
         let lengths = 64 + 12 * encoded.params.len();
@@ -81,8 +83,9 @@ impl<'q> Encoded<'q> {
         self.sql.text()
     }
 
+    /// The types that the parameters are sent as.
     pub(crate) fn types(&self) -> impl Iterator<Item = &'q Type> + Clone {
-        self.sql.params.iter().map(|param| param.ty())
+        self.sql.params.iter().map(|param| open::sent_as(param.ty()))
     }
 
     pub(crate) fn values(&self) -> impl ExactSizeIterator<Item = Value<'_>> {
@@ -96,7 +99,7 @@ impl<'q> Encoded<'q> {
 
     /// The values with their types.
     pub(crate) fn typed_values(&self) -> impl Iterator<Item = (Value<'_>, Type)> {
-        self.values().zip(&self.sql.params).map(|(value, param)| (value, param.ty().clone()))
+        self.values().zip(self.types().cloned())
     }
 }
 
@@ -137,6 +140,9 @@ impl ToSql for Value<'_> {
 
 /// What is known of a value's fault without quoting the value: serde_json says where in the JSON it is, and of what sort.
 pub(crate) fn reason(cause: &(dyn StdError + 'static)) -> String {
+    if let Some(number) = cause.downcast_ref::<NotFinite>() {
+        return format!(": {number}");
+    }
     let Some(json) = cause.downcast_ref::<serde_json::Error>() else { return String::new() };
     let sort = match json.classify() {
         serde_json::error::Category::Io => "it can't be written as JSON",
@@ -153,7 +159,7 @@ pub(crate) fn reason(cause: &(dyn StdError + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::param::Json;
+    use crate::json::Json;
 
     #[test]
     fn a_statement_that_can_not_be_sent_is_an_error_that_says_why() {

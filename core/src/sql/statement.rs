@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgspan_scan::{Inspection, inspect};
 
+use super::open::is_open;
 use crate::error::{Asked, ErrorDetail};
 use crate::param::{Bound, Param, bind};
 
@@ -137,10 +138,12 @@ impl<'a> Sql<'a> {
     /// For an error of this statement.
     pub(crate) fn asked(&self, detail: ErrorDetail) -> Asked<'_> {
         let is_fixed = self.fixed.is_some();
+        let has_open = self.params.iter().any(|param| is_open(param.ty()));
         Asked {
             text: &self.text,
             is_fixed,
             has_parameters: self.has_parameters(),
+            has_open,
             commits_by_itself: self.commits_by_itself(),
             detail,
         }
