@@ -1,12 +1,15 @@
 //! Values that can be bound to a statement, and the PostgreSQL type each is sent as.
 
 use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::types::{ToSql, Type};
+use bytes::BytesMut;
+
+use crate::types::{IsNull, ToSql, Type};
 use serde::Serialize;
 pub use tokio_postgres::types::Json;
 
@@ -67,6 +70,30 @@ impl<'a> Bound<'a> {
 /// Binds a value; what [`sql!`](crate::sql) calls for a value given by name.
 pub fn bind<P: Param>(value: &P) -> Bound<'_> {
     Bound { value: Value::Borrowed(value), ty: P::TYPE }
+}
+
+/// For [`sql!`](crate::sql): what stands before `IS NULL`. PostgreSQL is told whether the value is NULL, and nothing else of it.
+#[doc(hidden)]
+pub fn null_test(value: Bound<'_>) -> Bound<'_> {
+    Bound { value: Value::Kept(Arc::new(NullTest(value))), ty: Type::BOOL }
+}
+
+#[derive(Debug)]
+struct NullTest<'a>(Bound<'a>);
+
+impl ToSql for NullTest<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        let start = out.len();
+        let is_null = self.0.value().to_sql_checked(self.0.ty(), out)?;
+        out.truncate(start);
+        match is_null {
+            IsNull::Yes => Ok(IsNull::Yes),
+            IsNull::No => true.to_sql(ty, out),
+        }
+    }
+
+    crate::types::accepts!(BOOL);
+    crate::types::to_sql_checked!();
 }
 
 /// How [`sql!`](crate::sql) binds a variable: through any references, for as long as what they point to lives.

@@ -16,7 +16,8 @@ use tokio_postgres::types::Type;
 pub struct Prepared(Mutex<HashMap<&'static str, Slot>>);
 
 enum Slot {
-    Ready(Statement),
+    /// With the types that it was prepared with. The server may have found out others for those that were left open.
+    Ready(Statement, Box<[Type]>),
     /// Being prepared by someone, or not to be prepared here.
     Typed,
 }
@@ -35,22 +36,16 @@ impl Prepared {
     pub(crate) fn way<'t>(
         &self,
         text: &'static str,
-        types: impl Iterator<Item = &'t Type> + Clone,
+        types: impl Iterator<Item = &'t Type>,
     ) -> Way<'_> {
-        // whose type the server is to find out: an enum, say, which is sent as text
-        if types.clone().any(|ty| *ty == Type::UNKNOWN) {
-            return Way::Typed;
-        }
         let mut slots = self.lock();
         match slots.get(text) {
             None => {
                 slots.insert(text, Slot::Typed);
-                Way::First(Claim { prepared: self, text })
+                Way::First(Claim { prepared: self, text, types: types.cloned().collect() })
             }
             // the same text may come with other types from a generic function
-            Some(Slot::Ready(statement)) if statement.params().iter().eq(types) => {
-                Way::Prepared(statement.clone())
-            }
+            Some(Slot::Ready(statement, with)) if with.iter().eq(types) => Way::Prepared(statement.clone()),
             Some(_) => Way::Typed,
         }
     }
@@ -74,6 +69,7 @@ impl Prepared {
 pub(crate) struct Claim<'p> {
     prepared: &'p Prepared,
     text: &'static str,
+    types: Box<[Type]>,
 }
 
 impl Claim<'_> {
@@ -85,7 +81,9 @@ impl Claim<'_> {
     /// What came of it.
     pub(crate) fn enter(self, statement: Result<Statement, tokio_postgres::Error>) {
         match statement {
-            Ok(statement) => drop(self.prepared.lock().insert(self.text, Slot::Ready(statement))),
+            Ok(statement) => {
+                self.prepared.lock().insert(self.text, Slot::Ready(statement, self.types));
+            }
             Err(_) => self.give_up(),
         }
     }

@@ -35,7 +35,7 @@ pub struct Page {
 ///
 /// All are stored or none.
 pub async fn insert(session: &mut Session, names: &[String]) -> Result<Vec<User>> {
-    let insert = sql!("INSERT INTO users (name) SELECT unnest({names}) RETURNING id, name");
+    let insert = sql!("INSERT INTO users (name) SELECT unnest({names}::text[]) RETURNING id, name");
     // a batch, since behind a pooler the timeouts must travel with it
     let mut stored: Vec<User> = session.batch([insert]).atomic().await?.fetch_all(0)?;
     // the server promises no order; that of the names is at hand, since each is there once

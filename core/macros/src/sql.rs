@@ -21,12 +21,15 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     check(&arguments, &scanned.names)?;
 
     let mut values = Vec::with_capacity(scanned.names.len());
-    for name in &scanned.names {
+    for (index, name) in scanned.names.iter().enumerate() {
         let value = match arguments.iter().find(|argument| argument.is(name)) {
             Some(Argument { value, .. }) => bind_value(value),
             None => bind_variable(&variable(name, span)?),
         };
-        values.push(value);
+        values.push(match scanned.null_tests.contains(&index) {
+            true => quote!(::pgspan::macros::null_test(#value)),
+            false => value,
+        });
     }
     let values = match values.as_slice() {
         [] => quote!(::std::vec::Vec::new()),

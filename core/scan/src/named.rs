@@ -34,8 +34,11 @@ pub fn named(sql: &str) -> Result<Named, Problem> {
 pub struct Named {
     /// The SQL, with `$1`, `$2`, … for parameters.
     pub text: String,
-    /// The parameters' names: the first is `$1`. No name is twice in it.
+    /// The parameters' names: the first is `$1`. A name is in it twice at most: for its value, and for whether that is NULL.
     pub names: Vec<String>,
+    /// Which of them stand directly before `IS NULL` or `IS NOT NULL`, so that only this is asked of their value. Such a one has a `$n` of
+    /// its own, since nothing tells PostgreSQL its type there.
+    pub null_tests: Vec<usize>,
     /// Where each `$n` of the text begins, in bytes and in order; [`inspect`](crate::inspect) asks for it.
     pub placed: Vec<usize>,
 }
@@ -131,7 +134,7 @@ impl Scanner<'_> {
                 ),
             ));
         }
-        let number = self.number(name);
+        let number = self.number(name, is_null_test(self.cursor));
         self.named.placed.push(self.named.text.len());
         self.named.text.push_str(&format!("${number}"));
         self.last = Last::Parameter;
@@ -139,14 +142,43 @@ impl Scanner<'_> {
     }
 
     /// The number of a parameter, which is new at its first appearance.
-    fn number(&mut self, name: &str) -> usize {
-        let names = &mut self.named.names;
-        let index = names.iter().position(|known| known == name).unwrap_or_else(|| {
+    fn number(&mut self, name: &str, is_null_test: bool) -> usize {
+        let Named { names, null_tests, .. } = &mut self.named;
+        let mut known = names.iter().enumerate();
+        let known =
+            known.find(|(index, known)| *known == name && null_tests.contains(index) == is_null_test);
+        let index = known.map(|(index, _)| index).unwrap_or_else(|| {
             names.push(name.to_owned());
             names.len() - 1
         });
+        if is_null_test && !null_tests.contains(&index) {
+            null_tests.push(index);
+        }
         index + 1
     }
+}
+
+/// Whether `IS NULL` or `IS NOT NULL` comes next.
+fn is_null_test(mut cursor: Cursor<'_>) -> bool {
+    let mut next_is = |expected: &str| {
+        loop {
+            cursor.take_while(is_space);
+            let before = cursor;
+            match Token::next(&mut cursor) {
+                Some(token) if matches!(token.kind, Kind::LineComment | Kind::BlockComment) => {}
+                Some(token) if token.text.eq_ignore_ascii_case(expected) => return true,
+                _ => {
+                    cursor = before;
+                    return false;
+                }
+            }
+        }
+    };
+    if !next_is("is") {
+        return false;
+    }
+    next_is("not");
+    next_is("null")
 }
 
 /// The name between two braces, or what is wrong with it.

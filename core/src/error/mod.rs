@@ -218,6 +218,7 @@ impl Error {
             text: "",
             is_fixed: true,
             has_parameters: false,
+            has_open: false,
             commits_by_itself: false,
             detail: ErrorDetail::Safe,
         };

@@ -22,6 +22,7 @@ struct Inner {
     /// The statement's text from the place on that the error is about.
     place: Option<String>,
     shows: Shows,
+    cure: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) struct Asked<'a> {
     /// It is part of the program, so that it holds no value.
     pub(crate) is_fixed: bool,
     pub(crate) has_parameters: bool,
+    /// It has a parameter whose type the server finds out.
+    pub(crate) has_open: bool,
     /// A part of it may be stored though it failed, unless it was in a transaction.
     pub(crate) commits_by_itself: bool,
     pub(crate) detail: ErrorDetail,
@@ -65,7 +68,8 @@ impl ServerError {
             Some(ErrorPosition::Original(position)) if shows != Shows::Name => asked.from(*position),
             _ => None,
         };
-        ServerError(Box::new(Inner { error: error.clone(), place, shows }))
+        let cure = asked.has_open.then(|| cure(error)).flatten();
+        ServerError(Box::new(Inner { error: error.clone(), place, shows, cure }))
     }
 
     /// The SQLSTATE.
@@ -161,6 +165,23 @@ impl Asked<'_> {
     }
 }
 
+/// What to write where PostgreSQL can't tell the type of a parameter that was left open.
+fn cure(error: &DbError) -> Option<&'static str> {
+    match (error.code().code(), error.routine()) {
+        ("42P18", _) => Some("nothing here tells PostgreSQL a string's type: say it, as in `{name}::text`"),
+        ("42P08", _) => Some(
+            "one string stands in places of different types: say one for all of them, as in `{name}::text`, or give it \
+             two names",
+        ),
+        // unnest and other functions of any array
+        ("42725", _) | ("42804", Some("enforce_generic_type_consistency")) => Some(
+            "a string's type is left open, and this takes several: say which, as in `{name}::text`, or `{names}::text[]` \
+             for a list",
+        ),
+        _ => None,
+    }
+}
+
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", condition_name(self.code()), self.code().code())?;
@@ -175,6 +196,9 @@ impl fmt::Display for ServerError {
         }
         if let Some(place) = &self.0.place {
             write!(f, ", at `{place}`")?;
+        }
+        if let Some(cure) = self.0.cure {
+            write!(f, " ({cure})")?;
         }
         if self.0.shows == Shows::All {
             let more = [("detail", self.detail()), ("hint", self.hint()), ("context", self.context())];

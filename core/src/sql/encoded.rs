@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::{BufMut, BytesMut};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 
+use super::open;
 use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
 
@@ -45,14 +46,14 @@ impl<'q> Encoded<'q> {
         if sql.params.len() > PARAMETERS_MAX {
             return fault(
                 "the statement has more than 65535 parameters, PostgreSQL's limit: pass many values as one array, as in \
-                 INSERT … SELECT * FROM unnest({ids}, {names})",
+                 INSERT … SELECT * FROM unnest({ids}, {names}::text[])",
             );
         }
         let mut encoded =
             Encoded { sql, values: BytesMut::new(), params: Vec::with_capacity(sql.params.len()) };
         for (position, param) in sql.params.iter().enumerate() {
             let (value, ty) = (param.value(), param.ty());
-            let is_null = value.to_sql_checked(ty, &mut encoded.values).map_err(|cause| {
+            let is_null = open::write(value, ty, &mut encoded.values).map_err(|cause| {
                 let number = position + 1;
                 let why = reason(&*cause);
                 Error::new(Kind::Parameter, format!("parameter {number} does not fit its type {ty}{why}"))
@@ -60,7 +61,7 @@ impl<'q> Encoded<'q> {
             encoded.params.push(Encoding {
                 end: encoded.values.len(),
                 is_null: matches!(is_null, IsNull::Yes),
-                is_text: matches!(value.encode_format(ty), Format::Text),
+                is_text: open::is_open(ty) || matches!(value.encode_format(ty), Format::Text),
             });
         }
         let lengths = 64 + 12 * encoded.params.len();
@@ -81,8 +82,9 @@ impl<'q> Encoded<'q> {
         self.sql.text()
     }
 
+    /// The types that the parameters are sent as.
     pub(crate) fn types(&self) -> impl Iterator<Item = &'q Type> + Clone {
-        self.sql.params.iter().map(|param| param.ty())
+        self.sql.params.iter().map(|param| open::sent_as(param.ty()))
     }
 
     pub(crate) fn values(&self) -> impl ExactSizeIterator<Item = Value<'_>> {
@@ -96,7 +98,7 @@ impl<'q> Encoded<'q> {
 
     /// The values with their types.
     pub(crate) fn typed_values(&self) -> impl Iterator<Item = (Value<'_>, Type)> {
-        self.values().zip(&self.sql.params).map(|(value, param)| (value, param.ty().clone()))
+        self.values().zip(self.types().cloned())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod encoded;
+mod open;
 mod statement;
 
 pub(crate) use encoded::{Encoded, reason};

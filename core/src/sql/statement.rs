@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pgspan_scan::{Inspection, inspect};
 
+use super::open::is_open;
 use crate::error::{Asked, ErrorDetail};
 use crate::param::{Bound, Param, bind};
 
@@ -141,6 +142,7 @@ impl<'a> Sql<'a> {
             text: &self.text,
             is_fixed,
             has_parameters: self.has_parameters(),
+            has_open: self.params.iter().any(|param| is_open(param.ty())),
             commits_by_itself: self.commits_by_itself(),
             detail,
         }

@@ -14,6 +14,7 @@ mod listen;
 mod meddling;
 mod model;
 mod opaque;
+mod open_strings;
 mod pool;
 mod prepared;
 mod round_trips;

@@ -122,7 +122,7 @@ async fn arrays_and_options_come_back_as_they_were_sent(via: Via) -> Result<()> 
         s.fetch_all(sql!("SELECT n FROM generate_series(1::int8, 9) n WHERE n = ANY({ids})")).await?;
     assert_eq!(found, [1, 2, 3]);
     let rows: Vec<(i64, String)> =
-        s.fetch_all(sql!("SELECT * FROM unnest({two}, {names})", two = vec![7_i64, 8])).await?;
+        s.fetch_all(sql!("SELECT * FROM unnest({two}, {names}::text[])", two = vec![7_i64, 8])).await?;
     assert_eq!(rows, [(7, "a".into()), (8, "b".into())]);
     Ok(())
 }

@@ -48,6 +48,19 @@ fn a_name_used_twice_is_bound_once() {
 }
 
 #[test]
+fn what_is_tested_for_null_is_bound_for_that_alone() {
+    let c_a = captured(quote!(a));
+    expands(
+        quote!("SELECT {a} IS NULL OR x = {a}"),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT $1 IS NULL OR x = $2",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![::pgspan::macros::null_test(#c_a), #c_a]
+        )),
+    );
+}
+
+#[test]
 fn without_parameters_there_is_nothing_to_bind() {
     expands(
         quote!("SELECT 1"),

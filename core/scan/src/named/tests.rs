@@ -29,6 +29,20 @@ fn names_become_numbers_in_the_order_of_first_appearance() {
 }
 
 #[test]
+fn a_name_before_is_null_has_a_number_of_its_own() {
+    let tests = |sql: &str| {
+        let named = named(sql).unwrap();
+        (named.text, named.names, named.null_tests)
+    };
+    let (text, names, null_tests) = tests("WHERE ({a} IS NULL OR x = {a}) AND {b}\n is /* */ not -- \n null AND {a} IS NULL");
+    assert_eq!(text, "WHERE ($1 IS NULL OR x = $2) AND $3\n is /* */ not -- \n null AND $1 IS NULL");
+    assert_eq!((names, null_tests), (vec!["a".to_owned(), "a".to_owned(), "b".to_owned()], vec![0, 2]));
+    for other in ["{a} IS DISTINCT FROM {a}", "{a} IS NOT TRUE", "{a}::text IS NULL", "{a} 'IS NULL'", "{a} isnull", "{a}"] {
+        assert_eq!(tests(other).2, [] as [usize; 0], "{other}");
+    }
+}
+
+#[test]
 fn the_tenth_name_is_number_ten() {
     let names: Vec<String> = (1..=10).map(|n| format!("a{n}")).collect();
     let named = named(&names.iter().map(|name| format!("({{{name}}})")).collect::<String>()).unwrap();
@@ -237,7 +251,7 @@ fn an_empty_text_is_an_empty_statement() {
 fn no_text_panics_and_what_is_accepted_has_as_many_names_as_numbers() {
     let mut accepted = 0;
     for sql in generated(FRAGMENTS) {
-        let Ok(Named { text, names, placed }) = named(&sql) else { continue };
+        let Ok(Named { text, names, placed, null_tests }) = named(&sql) else { continue };
         accepted += 1;
         for n in 1..=names.len() {
             assert!(text.contains(&format!("${n}")), "{sql:?} became {text:?}");
@@ -245,7 +259,8 @@ fn no_text_panics_and_what_is_accepted_has_as_many_names_as_numbers() {
         for place in placed {
             assert!(text[place..].starts_with('$'), "{sql:?} became {text:?}");
         }
-        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        let uses = names.iter().enumerate().map(|(index, name)| (name, null_tests.contains(&index)));
+        let distinct: std::collections::BTreeSet<_> = uses.collect();
         assert_eq!(distinct.len(), names.len(), "{sql:?}");
     }
     assert!(accepted > 100, "the generator makes nothing but errors");
