@@ -56,9 +56,11 @@ mod database;
 pub mod driver;
 mod error;
 mod guard;
+mod json;
 mod listen;
 #[doc(hidden)]
 pub mod macros;
+mod oid;
 mod param;
 mod port;
 mod prepared;
@@ -85,8 +87,10 @@ pub use copy::{CopyIn, CopyOut};
 pub use database::{Database, connect, connect_with};
 pub use driver::Driver;
 pub use error::{Error, ErrorDetail, Kind, Result, ServerError};
+pub use json::Json;
 pub use listen::{Event, Listener};
-pub use param::{ArrayElement, Json, Param};
+pub use oid::Oid;
+pub use param::{ArrayElement, Param};
 #[doc(no_inline)]
 pub use pgspan_macros::{Composite, Enum, FromRow, sql};
 pub use retry::Retry;

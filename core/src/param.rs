@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use bytes::BytesMut;
 
+use crate::json::Json;
+use crate::oid::Oid;
 use crate::types::{IsNull, ToSql, Type};
 use serde::Serialize;
-pub use tokio_postgres::types::Json;
 
 /// A value that can stand in the braces of [`sql!`](crate::sql).
 ///
@@ -26,7 +27,8 @@ pub use tokio_postgres::types::Json;
     message = "`{Self}` can't be sent to PostgreSQL as a parameter",
     note = "derive `pgspan::Enum` or `pgspan::Composite` for a type of yours, wrap it in `pgspan::Json`, \
             or switch on the feature of its crate (`uuid`, `chrono`, `time`, `jiff`)",
-    note = "unsigned integers have no PostgreSQL type: convert to `i64` with `i64::try_from`"
+    note = "PostgreSQL has no unsigned integers: send `i64::from(n)`, or `i64::try_from(n)?` for a `u64` or `usize`; for an object \
+            identifier `pgspan::Oid(n)`"
 )]
 pub trait Param: ToSql + Sync {
     /// The type it is sent as.
@@ -155,7 +157,7 @@ params! {
     i16 => INT2, INT2_ARRAY;
     i32 => INT4, INT4_ARRAY;
     i64 => INT8, INT8_ARRAY;
-    u32 => OID, OID_ARRAY;
+    Oid => OID, OID_ARRAY;
     f32 => FLOAT4, FLOAT4_ARRAY;
     f64 => FLOAT8, FLOAT8_ARRAY;
     &str => TEXT, TEXT_ARRAY;

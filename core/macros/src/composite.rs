@@ -1,8 +1,8 @@
 //! `#[derive(Composite)]`: a struct that stands for a PostgreSQL composite type and travels as jsonb.
 
 use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Data, DataStruct, DeriveInput, Fields};
+use quote::{ToTokens, quote};
+use syn::{Data, DataStruct, DeriveInput, Field, Fields};
 
 /// Expands the derive for one type.
 pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
@@ -64,7 +64,13 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
 /// Only a struct with named fields becomes a JSON object, and only an object becomes a row.
 fn check(input: &DeriveInput) -> syn::Result<()> {
     match &input.data {
-        Data::Struct(DataStruct { fields: Fields::Named(_), .. }) => {}
+        Data::Struct(DataStruct { fields: Fields::Named(fields), .. }) => {
+            if let Some(field) = fields.named.iter().find(|field| is_bytes(field)) {
+                let message = "JSON has no form for bytes, and a bytea attribute would get the text of a list of numbers: \
+                               write them as text with `#[serde(with = \"…\")]`, as `\\x` and hexadecimal digits";
+                return Err(syn::Error::new_spanned(&field.ty, message));
+            }
+        }
         Data::Enum(_) => {
             let message =
                 "Composite is for structs with named fields: for an enum without fields derive `Enum`";
@@ -81,6 +87,18 @@ fn check(input: &DeriveInput) -> syn::Result<()> {
         return Err(syn::Error::new_spanned(&input.generics, message));
     }
     Ok(())
+}
+
+/// Whether serde would write a field as a list of numbers that are bytes.
+fn is_bytes(field: &Field) -> bool {
+    let by_serde = field.attrs.iter().filter(|attribute| attribute.path().is_ident("serde"));
+    let is_converted = by_serde.into_iter().any(|attribute| {
+        let text = attribute.to_token_stream().to_string();
+        ["with", "skip", "into"].iter().any(|key| text.contains(key))
+    });
+    let ty = field.ty.to_token_stream().to_string().replace(' ', "");
+    let has_bytes = ["Vec<u8>", "[u8]", "[u8;"].iter().any(|bytes| ty.contains(bytes));
+    has_bytes && !is_converted
 }
 
 #[cfg(test)]
@@ -121,6 +139,16 @@ mod tests {
                 const ARRAY: ::pgspan::types::Type = ::pgspan::types::Type::JSONB_ARRAY;
             ),
         );
+    }
+
+    #[test]
+    fn bytes_are_no_json() {
+        for ty in [quote!(Vec<u8>), quote!(Option<Vec<u8>>), quote!(&'static [u8]), quote!([u8; 4]), quote!(Box<[u8]>)] {
+            let message = expand(quote!(struct Key { bytes: #ty })).unwrap_err().to_string();
+            assert!(message.contains("bytes"), "{message}");
+            assert!(expand(quote!(struct Key { #[serde(with = "hex")] bytes: #ty })).is_ok());
+        }
+        assert!(expand(quote!(struct Key { a: Vec<u16>, b: u8, c: HashMap<u8, String> })).is_ok());
     }
 
     #[test]

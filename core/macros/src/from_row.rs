@@ -6,85 +6,149 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Field, Fields, Generics, Type, parse_quote};
 
-use crate::attributes::{self, all_or_errors};
+mod transparent;
+
+use crate::attributes::{self, OfStruct, Source, all_or_errors};
 
 /// Expands the derive for one type.
 pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     let input: DeriveInput = syn::parse2(input)?;
     let Data::Struct(data) = &input.data else { return Err(unsupported(&input)) };
     let fields: Vec<&Field> = data.fields.iter().collect();
-    let Body { columns, value, row } = match (&data.fields, fields.as_slice()) {
-        (Fields::Named(_), fields) => named(&input, fields)?,
+    let of_struct = attributes::of_struct(&input.attrs);
+    if let (Ok(OfStruct { is_transparent: true, .. }), [field]) = (&of_struct, fields.as_slice()) {
+        return transparent::expand(&input, field);
+    }
+    let body = match (&data.fields, fields.as_slice()) {
+        (Fields::Named(_), fields) => named(&input, of_struct, fields)?,
         (Fields::Unnamed(_), [field]) => newtype(&input, field)?,
         _ => return Err(unsupported(&input)),
     };
+    let Body { columns, optional, denies_unknown, value, row, read } = body;
 
     let name = &input.ident;
-    let generics = bounded(&input.generics, &fields);
+    let generics = bounded(&input.generics, &read);
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
         impl #impl_generics ::pgspan::FromRow for #name #type_generics #where_clause {
             const COLUMNS: ::std::option::Option<&'static [&'static str]> = #columns;
+            const OPTIONAL: &'static [&'static str] = &[#(#optional),*];
+            const DENIES_UNKNOWN: bool = #denies_unknown;
 
-            fn from_row(#row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
+            fn from_row(row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
+                row.check::<Self>()?;
+                <Self as ::pgspan::FromRow>::from_checked(row)
+            }
+
+            fn from_checked(#row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
                 ::std::result::Result::Ok(#value)
             }
         }
     })
 }
 
-/// What differs between the two kinds of structs.
-struct Body {
+/// What differs between the kinds of structs.
+struct Body<'f> {
     columns: TokenStream,
+    /// Columns that need not be there.
+    optional: Vec<String>,
+    denies_unknown: bool,
     value: TokenStream,
     /// The parameter's name: an underscore where nothing is read from it.
     row: TokenStream,
+    /// The fields that are read from columns of any type.
+    read: Vec<&'f Field>,
 }
 
-/// A struct with named fields: each is a column.
-fn named(input: &DeriveInput, fields: &[&Field]) -> syn::Result<Body> {
+/// A struct with named fields: each is a column, unless it says otherwise.
+fn named<'f>(
+    input: &DeriveInput,
+    of_struct: syn::Result<OfStruct>,
+    fields: &[&'f Field],
+) -> syn::Result<Body<'f>> {
     let mut errors = Vec::new();
-    let case = attributes::rename_all(&input.attrs).unwrap_or_else(|error| {
+    let of_struct = of_struct.unwrap_or_else(|error| {
         errors.push(error);
-        None
+        OfStruct::default()
     });
-    let mut columns: Vec<String> = Vec::new();
-    let mut values = Vec::new();
+    if of_struct.is_transparent {
+        let message = "transparent is for structs with one field: remove it";
+        errors.push(syn::Error::new(input.ident.span(), message));
+    }
+    let (mut columns, mut optional): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut values, mut read, mut reads_row) = (Vec::new(), Vec::new(), false);
     for field in fields {
         let Some(ident) = &field.ident else { continue };
-        let name = ident.unraw().to_string();
-        let column = match attributes::rename(&field.attrs) {
-            Ok(Some(column)) => column,
-            Ok(None) => case.map_or_else(|| name.clone(), |case| case.apply(&name)),
+        let of_field = match attributes::of_field(&field.attrs) {
+            Ok(of_field) => of_field,
             Err(error) => {
                 errors.push(error);
                 continue;
             }
         };
-        if columns.contains(&column) {
+        let (ty, span) = (&field.ty, at(&field.ty));
+        reads_row |= of_field.source != Source::Default;
+        match of_field.source {
+            Source::Default => {
+                values.push(quote_spanned!(span=> #ident: ::std::default::Default::default()));
+                continue;
+            }
+            Source::Row => {
+                if of_struct.denies_unknown {
+                    let message = "which columns are unknown can't be told beside `flatten`: remove deny_unknown_columns";
+                    errors.push(syn::Error::new(ident.span(), message));
+                }
+                values.push(quote_spanned!(span=> #ident: <#ty as ::pgspan::FromRow>::from_row(row)?));
+                continue;
+            }
+            Source::Column | Source::DefaultColumn | Source::Json => {}
+        }
+        let name = ident.unraw().to_string();
+        let cased = || of_struct.rename_all.map_or_else(|| name.clone(), |case| case.apply(&name));
+        let column = of_field.rename.unwrap_or_else(cased);
+        if columns.contains(&column) || optional.contains(&column) {
             let message = format!("two fields for the column `{column}`: remove one, or rename it");
             errors.push(syn::Error::new(ident.span(), message));
         }
         let index = Literal::usize_unsuffixed(columns.len());
-        let read = quote_spanned!(at(&field.ty)=> row.field(#index, #column)?);
-        values.push(quote!(#ident: #read));
-        columns.push(column);
+        let method = match of_field.source {
+            Source::Json => quote_spanned!(span=> json_field),
+            Source::DefaultColumn => quote_spanned!(span=> field_or_default),
+            _ => quote_spanned!(span=> field),
+        };
+        let value = quote_spanned!(span=> row.#method(#index, #column)?);
+        values.push(quote!(#ident: #value));
+        match of_field.source {
+            Source::DefaultColumn => optional.push(column),
+            _ => columns.push(column),
+        }
+        if of_field.source != Source::Json {
+            read.push(*field);
+        }
     }
-    let row = if columns.is_empty() { quote!(_) } else { quote!(row) };
+    let row = if reads_row { quote!(row) } else { quote!(_) };
     let columns = quote!(::std::option::Option::Some(&[#(#columns),*]));
-    all_or_errors(Body { columns, value: quote!(Self { #(#values),* }), row }, errors)
+    let value = quote!(Self { #(#values),* });
+    let denies_unknown = of_struct.denies_unknown;
+    all_or_errors(Body { columns, optional, denies_unknown, value, row, read }, errors)
 }
 
 /// A struct with one unnamed field: the only column of the row.
-fn newtype(input: &DeriveInput, field: &Field) -> syn::Result<Body> {
+fn newtype<'f>(input: &DeriveInput, field: &'f Field) -> syn::Result<Body<'f>> {
     let why = "a struct with one unnamed field is read from the only column, whatever its name: remove the attribute, or \
-               name the field";
+               name the field; `transparent` on the struct makes it a column and a parameter of any row";
     attributes::refuse(&input.attrs, why)?;
     attributes::refuse(&field.attrs, why)?;
-    let read = quote_spanned!(at(&field.ty)=> row.scalar()?);
-    let columns = quote!(::std::option::Option::None);
-    Ok(Body { columns, value: quote!(Self(#read)), row: quote!(row) })
+    let value = quote_spanned!(at(&field.ty)=> row.scalar()?);
+    Ok(Body {
+        columns: quote!(::std::option::Option::None),
+        optional: Vec::new(),
+        denies_unknown: false,
+        value: quote!(Self(#value)),
+        row: quote!(row),
+        read: vec![field],
+    })
 }
 
 /// Where the type is written, so that the compiler says there that it can't be read from a column; but in the

@@ -1,8 +1,7 @@
 //! Rows by name: structs, tuples and single values.
 
+mod exact;
 mod opaque;
-#[cfg(any(test, target_arch = "wasm32"))]
-mod system_time;
 
 use std::any::type_name;
 use std::error::Error as StdError;
@@ -11,7 +10,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::param::Json;
+use crate::json::Json;
 use crate::sql::reason;
 use crate::types::{FromSql, FromSqlOwned, Type, WasNull};
 use opaque::{Opaque, Raw};
@@ -24,8 +23,8 @@ pub struct Row(tokio_postgres::Row);
 
 /// A type that can be made of a row: what `fetch_one` and its siblings return.
 ///
-/// * a struct with `#[derive(FromRow)]`: by the names of its fields, in any order; a missing, surplus or doubled column
-///   is an error that names it;
+/// * a struct with `#[derive(FromRow)]`: by the names of its fields, in any order; a missing or doubled column is an error that names
+///   it, and other columns are passed over, so that a table may get more of them;
 /// * a tuple: by position, and the number of columns must be the same;
 /// * a single value (`i64`, `Option<String>`, …): the one column there must be;
 /// * [`Row`] itself.
@@ -37,12 +36,26 @@ pub trait FromRow: Sized {
     /// The columns a row must have, in any order; `None` where position decides.
     const COLUMNS: Option<&'static [&'static str]> = None;
 
+    /// The columns it may have besides.
+    #[doc(hidden)]
+    const OPTIONAL: &'static [&'static str] = &[];
+
+    /// Whether a row may have no others: `#[pgspan(deny_unknown_columns)]`.
+    #[doc(hidden)]
+    const DENIES_UNKNOWN: bool = false;
+
     /// Takes the row apart.
     ///
     /// # Errors
     ///
     /// [`Kind::Row`](crate::Kind::Row), naming the column, and both types where they differ.
     fn from_row(row: &Row) -> Result<Self>;
+
+    /// The same where the columns were looked at, as it is done once for all rows of a result.
+    #[doc(hidden)]
+    fn from_checked(row: &Row) -> Result<Self> {
+        Self::from_row(row)
+    }
 }
 
 /// A type one column can be read as: everything `postgres-types` reads into an owned value.
@@ -96,6 +109,26 @@ impl Row {
         }
     }
 
+    /// For the derive: a column by name, or the default where there is none.
+    #[doc(hidden)]
+    pub fn field_or_default<T: FromSqlOwned + Default>(&self, hint: usize, name: &str) -> Result<T> {
+        match self.0.columns().iter().any(|column| column.name() == name) {
+            true => self.field(hint, name),
+            false => Ok(T::default()),
+        }
+    }
+
+    /// For the derive: a column of json. NULL is what `null` is.
+    #[doc(hidden)]
+    pub fn json_field<T: DeserializeOwned>(&self, hint: usize, name: &str) -> Result<T> {
+        match self.field::<Option<Json<T>>>(hint, name)? {
+            Some(Json(value)) => Ok(value),
+            None => serde_json::from_value(serde_json::Value::Null).map_err(|_| {
+                Error::row(format!("column {name:?} is NULL: read it as Option<{}>", readable(type_name::<T>())))
+            }),
+        }
+    }
+
     /// For the derive: the only column.
     #[doc(hidden)]
     pub fn scalar<T: FromSqlOwned>(&self) -> Result<T> {
@@ -112,11 +145,13 @@ impl Row {
         }
         let (name, ty) = (column.name(), column.type_());
         if !T::accepts(ty) {
-            return Err(Error::row(format!("column {name:?} is {ty}, not {}", type_name::<T>())));
+            return Err(Error::row(format!("column {name:?} is {ty}, not {}", readable(type_name::<T>()))));
         }
-        #[cfg(target_arch = "wasm32")]
-        system_time::check(&self.0, position, type_name::<T>())?;
-        self.0.try_get(position).map_err(|error| unfit::<T>(name, ty, error.into_source().as_deref()))
+        exact::check(&self.0, position, type_name::<T>())?;
+        self.0.try_get(position).map_err(|error| {
+            let is_null = matches!(self.0.try_get(position), Ok(Raw(None)));
+            unfit::<T>(name, ty, is_null, error.into_source().as_deref())
+        })
     }
 
     fn read_opaque<'a, T: FromSql<'a>>(&'a self, position: usize, opaque: &Opaque<'_>) -> Result<T> {
@@ -128,7 +163,7 @@ impl Row {
             }
             None => (&Type::UNKNOWN, T::from_sql_null(&Type::UNKNOWN)),
         };
-        value.map_err(|cause| unfit::<T>(opaque.name(), ty, Some(&*cause)))
+        value.map_err(|cause| unfit::<T>(opaque.name(), ty, raw.is_none(), Some(&*cause)))
     }
 
     fn expect_len(&self, expected: usize, what: &str) -> Result<()> {
@@ -138,12 +173,20 @@ impl Row {
         }
     }
 
-    /// Whether the columns are exactly these, each once, in any order.
-    fn expect_columns(&self, expected: &[&str]) -> Result<()> {
+    /// For the derive: whether each of the columns is there once, in any order, and no others where they are denied.
+    #[doc(hidden)]
+    pub fn check<T: FromRow>(&self) -> Result<()> {
+        let Some(expected) = T::COLUMNS else { return Ok(()) };
+        self.expect_columns(expected, T::DENIES_UNKNOWN.then_some(T::OPTIONAL))
+    }
+
+    fn expect_columns(&self, expected: &[&str], only: Option<&[&str]>) -> Result<()> {
         for name in expected {
             name.position(self)?;
         }
-        match self.0.columns().iter().find(|column| !expected.contains(&column.name())) {
+        let Some(optional) = only else { return Ok(()) };
+        let is_known = |name: &str| expected.contains(&name) || optional.contains(&name);
+        match self.0.columns().iter().find(|column| !is_known(column.name())) {
             Some(surplus) => Err(Error::row(format!("column {:?} has no field to go to", surplus.name()))),
             None => Ok(()),
         }
@@ -151,11 +194,20 @@ impl Row {
 }
 
 /// A value that is not what was asked for. Its cause may quote it, and is told in words that do not.
-fn unfit<T>(name: &str, ty: &Type, cause: Option<&(dyn StdError + Sync + Send + 'static)>) -> Error {
-    let wanted = type_name::<T>();
+fn unfit<T>(
+    name: &str,
+    ty: &Type,
+    is_null: bool,
+    cause: Option<&(dyn StdError + Sync + Send + 'static)>,
+) -> Error {
+    let wanted = readable(type_name::<T>());
     match cause {
-        Some(cause) if cause.is::<WasNull>() => {
+        Some(cause) if cause.is::<WasNull>() && is_null => {
             Error::row(format!("column {name:?} ({ty}) is NULL: read it as Option<{wanted}>"))
+        }
+        Some(cause) if cause.is::<WasNull>() => {
+            let with_null = wanted.replacen("Vec<", "Vec<Option<", 1);
+            Error::row(format!("column {name:?} ({ty}): an element is NULL: read it as {with_null}>"))
         }
         // the usual case is a label of an enum, which has no spaces behind it
         Some(_) if *ty == Type::BPCHAR => Error::row(format!(
@@ -166,6 +218,13 @@ fn unfit<T>(name: &str, ty: &Type, cause: Option<&(dyn StdError + Sync + Send + 
         }
         None => Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}")),
     }
+}
+
+/// A type's name without the paths of what everybody knows.
+fn readable(name: &str) -> String {
+    ["alloc::string::", "alloc::vec::", "alloc::boxed::", "core::option::", "std::time::", "core::net::ip_addr::"]
+        .iter()
+        .fold(name.to_owned(), |name, path| name.replace(path, ""))
 }
 
 /// Makes values of rows, checking the columns once.
@@ -183,11 +242,11 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn read<T: FromRow>(&mut self, row: tokio_postgres::Row) -> Result<T> {
         let row = Row(row);
-        if let (false, Some(columns)) = (self.checked, T::COLUMNS) {
-            row.expect_columns(columns)?;
+        if !self.checked {
+            row.check::<T>()?;
         }
         self.checked = true;
-        T::from_row(&row)
+        T::from_checked(&row)
     }
 }
 
@@ -240,7 +299,7 @@ macro_rules! scalars {
 }
 
 scalars! {
-    bool; i8; i16; i32; i64; u32; f32; f64; String; Box<str>;
+    bool; i8; i16; i32; i64; crate::oid::Oid; f32; f64; String; Box<str>;
     std::time::SystemTime; std::net::IpAddr; serde_json::Value;
     #[cfg(feature = "uuid")] uuid::Uuid;
     #[cfg(feature = "chrono")] chrono::NaiveDate;

@@ -9,6 +9,7 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 use super::open;
 use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
+use crate::json::NotFinite;
 
 /// A statement with its values as PostgreSQL gets them.
 ///
@@ -139,6 +140,9 @@ impl ToSql for Value<'_> {
 
 /// What is known of a value's fault without quoting the value: serde_json says where in the JSON it is, and of what sort.
 pub(crate) fn reason(cause: &(dyn StdError + 'static)) -> String {
+    if let Some(number) = cause.downcast_ref::<NotFinite>() {
+        return format!(": {number}");
+    }
     let Some(json) = cause.downcast_ref::<serde_json::Error>() else { return String::new() };
     let sort = match json.classify() {
         serde_json::error::Category::Io => "it can't be written as JSON",
@@ -155,7 +159,7 @@ pub(crate) fn reason(cause: &(dyn StdError + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::param::Json;
+    use crate::json::Json;
 
     #[test]
     fn a_statement_that_can_not_be_sent_is_an_error_that_says_why() {

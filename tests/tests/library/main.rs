@@ -9,6 +9,7 @@ mod conflicts;
 mod copy;
 mod deadlines;
 mod derived;
+mod exact;
 mod limits;
 mod listen;
 mod meddling;

@@ -22,8 +22,15 @@ fn implementation(
         #[automatically_derived]
         impl #head {
             const COLUMNS: ::std::option::Option<&'static [&'static str]> = #columns;
+            const OPTIONAL: &'static [&'static str] = &[];
+            const DENIES_UNKNOWN: bool = false;
 
-            fn from_row(#row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
+            fn from_row(row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
+                row.check::<Self>()?;
+                <Self as ::pgspan::FromRow>::from_checked(row)
+            }
+
+            fn from_checked(#row: &::pgspan::Row) -> ::std::result::Result<Self, ::pgspan::Error> {
                 ::std::result::Result::Ok(#value)
             }
         }
@@ -167,7 +174,7 @@ fn all_errors_are_reported_at_once() {
         struct User {
             #[pgspan(rename = "")]
             id: i64,
-            #[pgspan(default)]
+            #[pgspan(nothing)]
             name: String,
         }
     ));
@@ -216,5 +223,80 @@ fn a_newtype_has_nothing_to_rename() {
     ] {
         let message = error(input);
         assert!(message.contains("only column"), "{message}");
+    }
+}
+
+#[test]
+fn a_field_says_where_its_value_comes_from() {
+    let expansion = expand(quote!(
+        #[pgspan(deny_unknown_columns)]
+        struct User {
+            id: i64,
+            #[pgspan(default)]
+            age: i32,
+            #[pgspan(json)]
+            profile: Profile,
+            #[pgspan(skip)]
+            cache: Cache,
+        }
+    ))
+    .unwrap()
+    .to_string();
+    for expected in [
+        quote!(Some(&["id", "profile"])),
+        quote!(
+            const OPTIONAL: &'static [&'static str] = &["age"];
+        ),
+        quote!(
+            const DENIES_UNKNOWN: bool = true;
+        ),
+        quote!(id: row.field(0, "id")?),
+        quote!(age: row.field_or_default(1, "age")?),
+        quote!(profile: row.json_field(1, "profile")?),
+        quote!(cache: ::std::default::Default::default()),
+    ] {
+        assert!(expansion.contains(&expected.to_string()), "{expected} is not in {expansion}");
+    }
+}
+
+#[test]
+fn a_flattened_field_is_read_from_the_same_row() {
+    let expansion = expand(quote!(
+        struct Line {
+            id: i64,
+            #[pgspan(flatten)]
+            page: Page,
+        }
+    ))
+    .unwrap()
+    .to_string();
+    let expected = quote!(page: <Page as ::pgspan::FromRow>::from_row(row)?).to_string();
+    assert!(expansion.contains(&expected), "{expansion}");
+    let message = error(quote!(
+        #[pgspan(deny_unknown_columns)]
+        struct Line {
+            #[pgspan(flatten)]
+            page: Page,
+        }
+    ));
+    assert!(message.contains("flatten"), "{message}");
+}
+
+#[test]
+fn a_transparent_struct_is_a_column_and_a_parameter() {
+    for (input, member) in [
+        (quote!(struct UserId(i64);), quote!(&self.0)),
+        (quote!(struct UserId { number: i64 }), quote!(&self.number)),
+    ] {
+        let file: syn::File = syn::parse2(expand(quote!(#[pgspan(transparent)] #input)).unwrap()).unwrap();
+        assert_eq!(file.items.len(), 5, "ToSql, FromSql, Param, ArrayElement, FromRow");
+        assert!(quote!(#file).to_string().contains(&member.to_string()));
+    }
+    for input in [
+        quote!(struct Two { a: i64, b: i64 }),
+        quote!(struct Id<T>(T);),
+        quote!(struct Id(#[pgspan(json)] i64);),
+    ] {
+        error(quote!(#[pgspan(transparent)] #input));
     }
 }
