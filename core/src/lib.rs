@@ -40,7 +40,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | `uuid`, `chrono`, `jiff`, `time` | their types as parameters and columns |
+//! | `uuid`, `chrono`, `jiff`, `time`, `rust_decimal` | their types as parameters and columns |
 //! | `testing` | a driver that speaks to a script, for tests without a server |
 //!
 //! None is on by default. Everything here compiles for `wasm32-unknown-unknown`.
@@ -56,10 +56,12 @@ mod database;
 pub mod driver;
 mod error;
 mod guard;
+mod interval;
 mod json;
 mod listen;
 #[doc(hidden)]
 pub mod macros;
+mod numeric;
 mod oid;
 mod param;
 mod port;
@@ -87,8 +89,10 @@ pub use copy::{CopyIn, CopyOut};
 pub use database::{Database, connect, connect_with};
 pub use driver::Driver;
 pub use error::{Error, ErrorDetail, Kind, Result, ServerError};
+pub use interval::Interval;
 pub use json::Json;
 pub use listen::{Event, Listener};
+pub use numeric::Numeric;
 pub use oid::Oid;
 pub use param::{ArrayElement, Param};
 #[doc(no_inline)]

@@ -33,11 +33,7 @@ pub(crate) enum Way<'p> {
 
 impl Prepared {
     /// `types` are those of the parameters.
-    pub(crate) fn way<'t>(
-        &self,
-        text: &'static str,
-        types: impl Iterator<Item = &'t Type>,
-    ) -> Way<'_> {
+    pub(crate) fn way<'t>(&self, text: &'static str, types: impl Iterator<Item = &'t Type>) -> Way<'_> {
         let mut slots = self.lock();
         match slots.get(text) {
             None => {

@@ -11,8 +11,13 @@ const VARIANT: &[Key] = &[Key::with_value("rename")];
 /// What an enum may say.
 const ENUM: &[Key] = &[Key::with_value("rename_all")];
 /// What a field of a struct may say.
-const FIELD: &[Key] =
-    &[Key::with_value("rename"), Key::word("default"), Key::word("skip"), Key::word("flatten"), Key::word("json")];
+const FIELD: &[Key] = &[
+    Key::with_value("rename"),
+    Key::word("default"),
+    Key::word("skip"),
+    Key::word("flatten"),
+    Key::word("json"),
+];
 /// What a struct may say.
 const STRUCT: &[Key] =
     &[Key::with_value("rename_all"), Key::word("deny_unknown_columns"), Key::word("transparent")];
@@ -265,7 +270,9 @@ mod tests {
     #[test]
     fn what_can_not_be_together_on_a_field_is_an_error() {
         assert!(error(of_field(&[parse_quote!(#[pgspan(skip, json)])])).contains("exclude"));
-        for attribute in [parse_quote!(#[pgspan(skip, rename = "a")]), parse_quote!(#[pgspan(flatten, rename = "a")])] {
+        for attribute in
+            [parse_quote!(#[pgspan(skip, rename = "a")]), parse_quote!(#[pgspan(flatten, rename = "a")])]
+        {
             assert!(error(of_field(&[attribute])).contains("no column of its own"));
         }
         assert!(error(of_field(&[parse_quote!(#[pgspan(defaul)])])).contains("`#[pgspan(default)]`"));
@@ -274,8 +281,12 @@ mod tests {
 
     #[test]
     fn what_stands_on_a_struct_is_known() {
-        let of = of_struct(&[parse_quote!(#[pgspan(deny_unknown_columns, rename_all = "camelCase")])]).unwrap();
-        assert_eq!(of, OfStruct { rename_all: Some(Case::Camel), denies_unknown: true, is_transparent: false });
+        let of =
+            of_struct(&[parse_quote!(#[pgspan(deny_unknown_columns, rename_all = "camelCase")])]).unwrap();
+        assert_eq!(
+            of,
+            OfStruct { rename_all: Some(Case::Camel), denies_unknown: true, is_transparent: false }
+        );
         assert!(of_struct(&[parse_quote!(#[pgspan(transparent)])]).unwrap().is_transparent);
         assert!(error(of_struct(&[parse_quote!(#[pgspan(deny_surplus)])])).contains("deny_unknown_columns"));
     }

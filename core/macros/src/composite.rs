@@ -143,12 +143,27 @@ mod tests {
 
     #[test]
     fn bytes_are_no_json() {
-        for ty in [quote!(Vec<u8>), quote!(Option<Vec<u8>>), quote!(&'static [u8]), quote!([u8; 4]), quote!(Box<[u8]>)] {
+        for ty in [
+            quote!(Vec<u8>),
+            quote!(Option<Vec<u8>>),
+            quote!(&'static [u8]),
+            quote!([u8; 4]),
+            quote!(Box<[u8]>),
+        ] {
             let message = expand(quote!(struct Key { bytes: #ty })).unwrap_err().to_string();
             assert!(message.contains("bytes"), "{message}");
             assert!(expand(quote!(struct Key { #[serde(with = "hex")] bytes: #ty })).is_ok());
         }
-        assert!(expand(quote!(struct Key { a: Vec<u16>, b: u8, c: HashMap<u8, String> })).is_ok());
+        assert!(
+            expand(quote!(
+                struct Key {
+                    a: Vec<u16>,
+                    b: u8,
+                    c: HashMap<u8, String>,
+                }
+            ))
+            .is_ok()
+        );
     }
 
     #[test]

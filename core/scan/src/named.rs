@@ -145,8 +145,7 @@ impl Scanner<'_> {
     fn number(&mut self, name: &str, is_null_test: bool) -> usize {
         let Named { names, null_tests, .. } = &mut self.named;
         let mut known = names.iter().enumerate();
-        let known =
-            known.find(|(index, known)| *known == name && null_tests.contains(index) == is_null_test);
+        let known = known.find(|(index, known)| *known == name && null_tests.contains(index) == is_null_test);
         let index = known.map(|(index, _)| index).unwrap_or_else(|| {
             names.push(name.to_owned());
             names.len() - 1

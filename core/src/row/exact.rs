@@ -1,16 +1,19 @@
 //! Values that `postgres-types` would read as another value, or that its types can't hold: looked at before they are read.
 //!
-//! An address with its network's length loses it as `IpAddr`; 24:00 is 00:00 for `chrono` and `time`; infinity is the year 294,277 for
+//! An address with its network's length loses it as `IpAddr`; `rust_decimal` rounds what has more digits than it can hold; 24:00 is 00:00 for `chrono` and `time`; infinity is the year 294,277 for
 //! `SystemTime`; a `timestamp` without a time zone is no moment. In WebAssembly the standard library counts `SystemTime` from 1970 on, and
 //! to subtract from that panics, which ends the whole isolate.
 
 use fallible_iterator::FallibleIterator as _;
-use postgres_protocol::types::{array_from_sql, date_from_sql, inet_from_sql, time_from_sql, timestamp_from_sql};
+use postgres_protocol::types::{
+    array_from_sql, date_from_sql, inet_from_sql, time_from_sql, timestamp_from_sql,
+};
 use tokio_postgres::Row;
 use tokio_postgres::types::{Kind, Type};
 
 use super::opaque::Raw;
 use crate::error::{Error, Result};
+use crate::numeric::decode;
 
 /// Refuses a value that would not be itself as `wanted`, the name of a type.
 pub(super) fn check(row: &Row, position: usize, wanted: &str) -> Result<()> {
@@ -19,7 +22,10 @@ pub(super) fn check(row: &Row, position: usize, wanted: &str) -> Result<()> {
         Kind::Array(element) => element,
         _ => column.type_(),
     };
-    let is_concerned = matches!(*ty, Type::INET | Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ);
+    let is_concerned = matches!(
+        *ty,
+        Type::INET | Type::DATE | Type::TIME | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::NUMERIC
+    );
     if !is_concerned || !PATHS.iter().any(|path| names(wanted, path)) {
         return Ok(());
     }
@@ -35,7 +41,7 @@ const SYSTEM_TIME: &str = "std::time::SystemTime";
 const IP_ADDR: &str = "core::net::ip_addr::IpAddr";
 
 /// Where the types are defined that are concerned. Others may know what to do with any value.
-const PATHS: [&str; 5] = [SYSTEM_TIME, IP_ADDR, "chrono::", "jiff::", "time::"];
+const PATHS: [&str; 6] = [SYSTEM_TIME, IP_ADDR, "chrono::", "jiff::", "time::", "rust_decimal::"];
 
 /// Whether the name of a type has this type in it, or one below this path. A type need not be `'static`, so that its `TypeId` can't be
 /// asked for.
@@ -62,21 +68,38 @@ fn fault(ty: &Type, raw: &[u8], wanted: &str) -> Option<&'static str> {
         ),
         Type::TIMESTAMP | Type::TIMESTAMPTZ => match timestamp_from_sql(raw).ok()? {
             i64::MIN | i64::MAX => Some(INFINITE),
-            micros if is_system_time && cfg!(target_arch = "wasm32") && is_before_1970(micros) => {
-                Some("is before 1970, which SystemTime can't be in a Worker: read it with jiff, chrono or time")
-            }
+            micros if is_system_time && cfg!(target_arch = "wasm32") && is_before_1970(micros) => Some(
+                "is before 1970, which SystemTime can't be in a Worker: read it with jiff, chrono or time",
+            ),
             _ => None,
         },
         Type::DATE => matches!(date_from_sql(raw).ok()?, i32::MIN | i32::MAX).then_some(INFINITE),
-        Type::TIME => (time_from_sql(raw).ok()? >= DAY).then_some("is 24:00, which no type of Rust's can be: cast it to text"),
+        Type::TIME => (time_from_sql(raw).ok()? >= DAY)
+            .then_some("is 24:00, which no type of Rust's can be: cast it to text"),
         Type::INET => {
             let inet = inet_from_sql(raw).ok()?;
             let whole = if inet.addr().is_ipv4() { 32 } else { 128 };
             (inet.netmask() != whole)
                 .then_some("has the length of its network, which IpAddr has no place for: cast it to text, or take host(…)")
         }
+        Type::NUMERIC => does_not_fit_decimal(&decode(raw)?),
         _ => None,
     }
+}
+
+/// What `rust_decimal` would round: it holds an integer of 96 bits, with 28 places behind the point at most.
+fn does_not_fit_decimal(text: &str) -> Option<&'static str> {
+    const PLACES: usize = 28;
+    const LARGEST: u128 = (1 << 96) - 1;
+    if !text.ends_with(|c: char| c.is_ascii_digit()) {
+        return Some("is no finite number, which Decimal has not: read it as pgspan::Numeric");
+    }
+    let (whole, fraction) =
+        text.trim_start_matches('-').split_once('.').unwrap_or((text.trim_start_matches('-'), ""));
+    let fraction = fraction.trim_end_matches('0');
+    let digits = [whole, fraction].concat();
+    let fits = fraction.len() <= PLACES && digits.parse::<u128>().is_ok_and(|digits| digits <= LARGEST);
+    (!fits).then_some("has more digits than Decimal can hold: read it as pgspan::Numeric, or round it")
 }
 
 const INFINITE: &str = "is infinite, which no time of Rust's can be: cast it to text, or ask isfinite(…)";
@@ -124,7 +147,10 @@ mod tests {
         // one dimension, NULLs allowed, two elements from 1 on: NULL, and the moment
         let head = [1, 1, 1184, 2, 1, -1_i32, 8].map(i32::to_be_bytes).concat();
         let array = [head, moment.to_vec()].concat();
-        assert_eq!(fault_of(&Type::TIMESTAMPTZ_ARRAY, &Type::TIMESTAMPTZ, &array, SYSTEM_TIME), Some(INFINITE));
+        assert_eq!(
+            fault_of(&Type::TIMESTAMPTZ_ARRAY, &Type::TIMESTAMPTZ, &array, SYSTEM_TIME),
+            Some(INFINITE)
+        );
         assert_eq!(of(&Type::TIMESTAMPTZ, b"short", SYSTEM_TIME), None);
         assert_eq!(of(&Type::TIMESTAMPTZ, &0_i64.to_be_bytes(), SYSTEM_TIME), None);
     }

@@ -124,7 +124,10 @@ impl Row {
         match self.field::<Option<Json<T>>>(hint, name)? {
             Some(Json(value)) => Ok(value),
             None => serde_json::from_value(serde_json::Value::Null).map_err(|_| {
-                Error::row(format!("column {name:?} is NULL: read it as Option<{}>", readable(type_name::<T>())))
+                Error::row(format!(
+                    "column {name:?} is NULL: read it as Option<{}>",
+                    readable(type_name::<T>())
+                ))
             }),
         }
     }
@@ -222,9 +225,16 @@ fn unfit<T>(
 
 /// A type's name without the paths of what everybody knows.
 fn readable(name: &str) -> String {
-    ["alloc::string::", "alloc::vec::", "alloc::boxed::", "core::option::", "std::time::", "core::net::ip_addr::"]
-        .iter()
-        .fold(name.to_owned(), |name, path| name.replace(path, ""))
+    [
+        "alloc::string::",
+        "alloc::vec::",
+        "alloc::boxed::",
+        "core::option::",
+        "std::time::",
+        "core::net::ip_addr::",
+    ]
+    .iter()
+    .fold(name.to_owned(), |name, path| name.replace(path, ""))
 }
 
 /// Makes values of rows, checking the columns once.
@@ -299,8 +309,9 @@ macro_rules! scalars {
 }
 
 scalars! {
-    bool; i8; i16; i32; i64; crate::oid::Oid; f32; f64; String; Box<str>;
+    bool; i8; i16; i32; i64; crate::oid::Oid; crate::numeric::Numeric; crate::interval::Interval; f32; f64; String; Box<str>;
     std::time::SystemTime; std::net::IpAddr; serde_json::Value;
+    #[cfg(feature = "rust_decimal")] rust_decimal::Decimal;
     #[cfg(feature = "uuid")] uuid::Uuid;
     #[cfg(feature = "chrono")] chrono::NaiveDate;
     #[cfg(feature = "chrono")] chrono::NaiveTime;

@@ -33,7 +33,10 @@ async fn session(via: Via) -> Result<Session> {
 fn refused<T>(result: Result<T, Error>, says: &str) {
     let error = result.err().expect("it is refused");
     assert_eq!(error.kind(), Kind::Row, "{error}");
-    assert!(error.to_string().contains(says) && error.to_string().contains("column"), "{error} does not say {says}");
+    assert!(
+        error.to_string().contains(says) && error.to_string().contains("column"),
+        "{error} does not say {says}"
+    );
 }
 
 async fn a_moment_is_itself_in_every_time_zone_or_refused(via: Via) -> Result<()> {
@@ -44,17 +47,22 @@ async fn a_moment_is_itself_in_every_time_zone_or_refused(via: Via) -> Result<()
     let mut tx = session.transaction();
     tx.execute(sql!("SET LOCAL TimeZone = 'Europe/Berlin'")).await?;
     tx.execute(sql!("INSERT INTO moments VALUES ({moment}, {moment})")).await?;
-    let back: SystemTime = tx.fetch_one(sql!("SELECT with_zone FROM moments WHERE with_zone = {moment}")).await?;
+    let back: SystemTime =
+        tx.fetch_one(sql!("SELECT with_zone FROM moments WHERE with_zone = {moment}")).await?;
     assert_eq!(back, moment);
     // PostgreSQL stored the time of a clock in Berlin
     refused(tx.fetch_one::<SystemTime>(sql!("SELECT without FROM moments")).await, "no time zone");
-    refused(tx.fetch_one::<Vec<SystemTime>>(sql!("SELECT ARRAY[without] FROM moments")).await, "no time zone");
+    refused(
+        tx.fetch_one::<Vec<SystemTime>>(sql!("SELECT ARRAY[without] FROM moments")).await,
+        "no time zone",
+    );
     let back: SystemTime =
         tx.fetch_one(sql!("SELECT without AT TIME ZONE 'Europe/Berlin' FROM moments")).await?;
     assert_eq!(back, moment);
     // what the book says to write
-    let found: Vec<i32> =
-        tx.fetch_all(sql!("SELECT 1 FROM moments WHERE without = {moment} AT TIME ZONE 'Europe/Berlin'")).await?;
+    let found: Vec<i32> = tx
+        .fetch_all(sql!("SELECT 1 FROM moments WHERE without = {moment} AT TIME ZONE 'Europe/Berlin'"))
+        .await?;
     assert_eq!(found, [1]);
     tx.commit().await?;
     let before = SystemTime::UNIX_EPOCH - Duration::from_micros(1_700_000_000_000_001);
@@ -96,8 +104,10 @@ async fn a_float_in_a_document_comes_back_with_the_same_bits(via: Via) -> Result
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Some(f64::from_bits(state ^ state >> 29))
     });
-    let special = [f64::MAX, f64::MIN, f64::MIN_POSITIVE, f64::from_bits(1), 0.1, 1e23, 9_007_199_254_740_993.0];
-    let sent: Vec<f64> = special.into_iter().chain(random.filter(|float| float.is_finite()).take(2_000)).collect();
+    let special =
+        [f64::MAX, f64::MIN, f64::MIN_POSITIVE, f64::from_bits(1), 0.1, 1e23, 9_007_199_254_740_993.0];
+    let sent: Vec<f64> =
+        special.into_iter().chain(random.filter(|float| float.is_finite()).take(2_000)).collect();
     let back: Json<Vec<f64>> = s.fetch_one(sql!("SELECT {sent}", sent = Json(&sent))).await?;
     for (sent, back) in sent.iter().zip(&back.0) {
         assert_eq!(sent.to_bits(), back.to_bits(), "{sent}");
@@ -117,21 +127,32 @@ struct Reading {
 
 async fn a_number_that_json_does_not_have_is_an_error_that_names_its_field(via: Via) -> Result<()> {
     let bed = Bed::new(via).await?;
-    bed.run("CREATE TYPE reading AS (sensor text, value float8); CREATE TABLE readings (reading reading)").await?;
+    bed.run("CREATE TYPE reading AS (sensor text, value float8); CREATE TABLE readings (reading reading)")
+        .await?;
     let mut session = bed.db().await?.session().await?;
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let reading = Reading { sensor: "CANARY".into(), value };
         let many = vec![reading.clone()];
         let document = Json(&reading);
         let insert = sql!("INSERT INTO readings VALUES (jsonb_populate_record(NULL::reading, {reading}))");
-        for statement in [insert, sql!("SELECT {document}"), sql!("SELECT {many}"), sql!("SELECT {x}", x = Some(document.clone()))] {
+        for statement in [
+            insert,
+            sql!("SELECT {document}"),
+            sql!("SELECT {many}"),
+            sql!("SELECT {x}", x = Some(document.clone())),
+        ] {
             let error = session.execute(&statement).await.err().context("it was sent")?;
             assert_eq!(error.kind(), Kind::Parameter, "{error}");
-            assert!(error.to_string().contains("\"value\"") && !format!("{error:?}").contains("CANARY"), "{error}");
+            assert!(
+                error.to_string().contains("\"value\"") && !format!("{error:?}").contains("CANARY"),
+                "{error}"
+            );
         }
     }
     let reading = Reading { sensor: "a".into(), value: 0.1 };
-    session.execute(sql!("INSERT INTO readings VALUES (jsonb_populate_record(NULL::reading, {reading}))")).await?;
+    session
+        .execute(sql!("INSERT INTO readings VALUES (jsonb_populate_record(NULL::reading, {reading}))"))
+        .await?;
     let back: Vec<(Reading,)> = session.fetch_all(sql!("SELECT to_jsonb(reading) FROM readings")).await?;
     assert_eq!(back, [(reading,)]);
     Ok(())
@@ -139,12 +160,18 @@ async fn a_number_that_json_does_not_have_is_an_error_that_names_its_field(via: 
 
 async fn an_element_that_is_null_is_said_to_be_one(via: Via) -> Result<()> {
     let s = &mut session(via).await?;
-    refused(s.fetch_one::<Vec<i32>>(sql!("SELECT '{1,NULL}'::int4[]")).await, "an element is NULL: read it as Vec<Option<i32>>");
+    refused(
+        s.fetch_one::<Vec<i32>>(sql!("SELECT '{1,NULL}'::int4[]")).await,
+        "an element is NULL: read it as Vec<Option<i32>>",
+    );
     refused(
         s.fetch_one::<Option<Vec<String>>>(sql!("SELECT '{NULL}'::text[]")).await,
         "an element is NULL: read it as Option<Vec<Option<String>>>",
     );
-    refused(s.fetch_one::<Vec<i32>>(sql!("SELECT NULL::int4[]")).await, "is NULL: read it as Option<Vec<i32>>");
+    refused(
+        s.fetch_one::<Vec<i32>>(sql!("SELECT NULL::int4[]")).await,
+        "is NULL: read it as Option<Vec<i32>>",
+    );
     let read: Vec<Option<i32>> = s.fetch_one(sql!("SELECT '{1,NULL}'::int4[]")).await?;
     assert_eq!(read, [Some(1), None]);
     let read: Option<Vec<Option<String>>> = s.fetch_one(sql!("SELECT '{NULL}'::text[]")).await?;
@@ -159,7 +186,10 @@ async fn an_oid_is_one_and_no_number(via: Via) -> Result<()> {
     assert_eq!(name, "pg_class");
     let large = Oid(u32::MAX);
     assert_eq!(s.fetch_one::<Oid>(sql!("SELECT {large}")).await?, large);
-    assert_eq!(s.fetch_one::<Vec<Oid>>(sql!("SELECT {list}", list = vec![large, Oid(0)])).await?, [large, Oid(0)]);
+    assert_eq!(
+        s.fetch_one::<Vec<Oid>>(sql!("SELECT {list}", list = vec![large, Oid(0)])).await?,
+        [large, Oid(0)]
+    );
     refused(s.fetch_one::<Oid>(sql!("SELECT 1::int4")).await, "is int4");
     Ok(())
 }
@@ -182,7 +212,10 @@ async fn a_surplus_column_is_passed_over_and_a_doubled_one_is_an_error_however_t
     via: Via,
 ) -> Result<()> {
     /// All at once, one, as a stream, and from a row by hand.
-    async fn each_way<T: FromRow + Send>(session: &mut Session, text: &'static str) -> Result<Vec<Result<T, Error>>> {
+    async fn each_way<T: FromRow + Send>(
+        session: &mut Session,
+        text: &'static str,
+    ) -> Result<Vec<Result<T, Error>>> {
         let all = session.fetch_all::<T>(text).await.map(|mut rows| rows.remove(0));
         let one = session.fetch_one::<T>(text).await;
         let row: Row = session.fetch_one(text).await?;

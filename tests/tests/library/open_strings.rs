@@ -411,12 +411,16 @@ async fn an_optional_filter_needs_no_cast() -> Result<()> {
             assert_eq!(session.fetch_all::<i64>(by_email).await?.len(), found, "{text:?}");
         }
         for (status, found) in [(Some("paid"), 1), (Some("new"), 0), (None, 1)] {
-            let by_status = sql!("SELECT id FROM users WHERE {status} is  null /* all */ OR status = {status}");
+            let by_status =
+                sql!("SELECT id FROM users WHERE {status} is  null /* all */ OR status = {status}");
             assert_eq!(session.fetch_all::<i64>(by_status).await?.len(), found, "{status:?}");
-            let by_status = sql!("SELECT id FROM users WHERE NOT ({status} IS NOT NULL AND status <> {status})");
+            let by_status =
+                sql!("SELECT id FROM users WHERE NOT ({status} IS NOT NULL AND status <> {status})");
             assert_eq!(session.fetch_all::<i64>(by_status).await?.len(), found, "{status:?}");
         }
-        for (age, names, found) in [(Some(36), Some(["Ada"]), 1), (Some(1), None, 0), (None, Some(["Bob"]), 0)] {
+        for (age, names, found) in
+            [(Some(36), Some(["Ada"]), 1), (Some(1), None, 0), (None, Some(["Bob"]), 0)]
+        {
             let by_both = sql!(
                 "SELECT id FROM users WHERE ({age} IS NULL OR age = {age}) AND ({names} IS NULL OR name = ANY({names}))"
             );

@@ -110,7 +110,13 @@ async fn arrays_and_options_come_back_as_they_were_sent(via: Via) -> Result<()> 
     let s = &mut session(via).await?;
     same(s, Vec::<i64>::new()).await?;
     same(s, vec![1_i64, -1, i64::MAX]).await?;
-    let texts = vec![Some("a".to_owned()), None, Some("{,\"\\".to_owned()), Some("NULL".to_owned()), Some(String::new())];
+    let texts = vec![
+        Some("a".to_owned()),
+        None,
+        Some("{,\"\\".to_owned()),
+        Some("NULL".to_owned()),
+        Some(String::new()),
+    ];
     assert_eq!(s.fetch_one::<Vec<Option<String>>>(sql!("SELECT {texts}::text[]")).await?, texts);
     same(s, vec![vec![1_u8, 2], vec![]]).await?;
     same(s, vec![uuid::Uuid::nil()]).await?;

@@ -285,17 +285,38 @@ fn a_flattened_field_is_read_from_the_same_row() {
 #[test]
 fn a_transparent_struct_is_a_column_and_a_parameter() {
     for (input, member) in [
-        (quote!(struct UserId(i64);), quote!(&self.0)),
-        (quote!(struct UserId { number: i64 }), quote!(&self.number)),
+        (
+            quote!(
+                struct UserId(i64);
+            ),
+            quote!(&self.0),
+        ),
+        (
+            quote!(
+                struct UserId {
+                    number: i64,
+                }
+            ),
+            quote!(&self.number),
+        ),
     ] {
         let file: syn::File = syn::parse2(expand(quote!(#[pgspan(transparent)] #input)).unwrap()).unwrap();
         assert_eq!(file.items.len(), 5, "ToSql, FromSql, Param, ArrayElement, FromRow");
         assert!(quote!(#file).to_string().contains(&member.to_string()));
     }
     for input in [
-        quote!(struct Two { a: i64, b: i64 }),
-        quote!(struct Id<T>(T);),
-        quote!(struct Id(#[pgspan(json)] i64);),
+        quote!(
+            struct Two {
+                a: i64,
+                b: i64,
+            }
+        ),
+        quote!(
+            struct Id<T>(T);
+        ),
+        quote!(
+            struct Id(#[pgspan(json)] i64);
+        ),
     ] {
         error(quote!(#[pgspan(transparent)] #input));
     }

@@ -34,10 +34,18 @@ fn a_name_before_is_null_has_a_number_of_its_own() {
         let named = named(sql).unwrap();
         (named.text, named.names, named.null_tests)
     };
-    let (text, names, null_tests) = tests("WHERE ({a} IS NULL OR x = {a}) AND {b}\n is /* */ not -- \n null AND {a} IS NULL");
+    let (text, names, null_tests) =
+        tests("WHERE ({a} IS NULL OR x = {a}) AND {b}\n is /* */ not -- \n null AND {a} IS NULL");
     assert_eq!(text, "WHERE ($1 IS NULL OR x = $2) AND $3\n is /* */ not -- \n null AND $1 IS NULL");
     assert_eq!((names, null_tests), (vec!["a".to_owned(), "a".to_owned(), "b".to_owned()], vec![0, 2]));
-    for other in ["{a} IS DISTINCT FROM {a}", "{a} IS NOT TRUE", "{a}::text IS NULL", "{a} 'IS NULL'", "{a} isnull", "{a}"] {
+    for other in [
+        "{a} IS DISTINCT FROM {a}",
+        "{a} IS NOT TRUE",
+        "{a}::text IS NULL",
+        "{a} 'IS NULL'",
+        "{a} isnull",
+        "{a}",
+    ] {
         assert_eq!(tests(other).2, [] as [usize; 0], "{other}");
     }
 }
