@@ -11,6 +11,9 @@ pub mod session {}
 #[cfg_attr(not(doctest), doc = include_str!("../docs/parameters.md"))]
 pub mod parameters {}
 
+#[cfg_attr(not(doctest), doc = include_str!("../docs/types.md"))]
+pub mod types {}
+
 #[cfg_attr(not(doctest), doc = include_str!("../docs/rows.md"))]
 pub mod rows {}
 

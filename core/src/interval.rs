@@ -17,7 +17,7 @@ use crate::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 ///
 /// let trial = Interval { months: 1, days: 0, microseconds: 0 };
 /// let pause = Interval::try_from(Duration::from_secs(90))?;
-/// assert_eq!((trial.to_string(), pause.to_string()), ("P1M".into(), "PT90S".into()));
+/// assert_eq!((trial.to_string(), pause.to_string()), ("P1M".into(), "PT1M30S".into()));
 /// # Ok::<(), pgspan::Error>(())
 /// ```
 ///
@@ -32,28 +32,31 @@ pub struct Interval {
     pub microseconds: i64,
 }
 
-/// In ISO 8601's form, which PostgreSQL reads: `P1M-3DT90.5S`.
+/// In ISO 8601's form, which PostgreSQL reads: `P1M-3DT1H30.5S`.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SECOND: u64 = 1_000_000;
+        let micros = self.microseconds.unsigned_abs();
+        let sign = if self.microseconds < 0 { "-" } else { "" };
         f.write_str("P")?;
-        let is_empty = *self == Interval::default();
-        let parts = [(self.months, "M"), (self.days, "D")];
-        parts
-            .iter()
-            .filter(|(number, _)| *number != 0)
-            .try_for_each(|(number, of)| write!(f, "{number}{of}"))?;
-        if self.microseconds != 0 || is_empty {
-            let micros = self.microseconds.unsigned_abs();
-            let sign = if self.microseconds < 0 { "-" } else { "" };
-            write!(f, "T{sign}{}", micros / SECOND)?;
-            match micros % SECOND {
-                0 => {}
-                rest => write!(f, ".{rest:06}")?,
-            }
-            f.write_str("S")?;
+        for (number, of) in
+            [(self.months, "M"), (self.days, "D")].into_iter().filter(|(number, _)| *number != 0)
+        {
+            write!(f, "{number}{of}")?;
         }
-        Ok(())
+        if micros == 0 {
+            return f.write_str(if *self == Interval::default() { "T0S" } else { "" });
+        }
+        f.write_str("T")?;
+        let (hours, minutes) = (micros / (3600 * SECOND), micros / (60 * SECOND) % 60);
+        for (number, of) in [(hours, "H"), (minutes, "M")].into_iter().filter(|(number, _)| *number != 0) {
+            write!(f, "{sign}{number}{of}")?;
+        }
+        match (micros / SECOND % 60, micros % SECOND) {
+            (0, 0) => Ok(()),
+            (seconds, 0) => write!(f, "{sign}{seconds}S"),
+            (seconds, rest) => write!(f, "{sign}{seconds}.{rest:06}S"),
+        }
     }
 }
 

@@ -29,12 +29,13 @@
 //!
 //! 1. [Connect](book::connect): once, with a limit for every wait
 //! 2. [Session](book::session): a connection of your own, how long a statement may take, what becomes of the connection
-//! 3. [Parameters](book::parameters): values by name, types, enums, SQL at run time, what can't be sent
-//! 4. [Rows](book::rows): structs, tuples, values, types of a database's own; streams, COPY, LISTEN
-//! 5. [Transactions](book::transactions): honest commits, savepoints, batches in one round trip, retries
-//! 6. [Errors](book::errors): what may be tried again, what may have been stored, what is shown and logged
-//! 7. [Drivers](book::drivers): another runtime; tests without a server, against deadlocks and lost answers
-//! 8. [Coming from](book::coming_from) psycopg, sqlx or tokio-postgres
+//! 3. [Parameters](book::parameters): values by name, how strings are sent, enums, SQL at run time, what can't be sent
+//! 4. [Types](book::types): every type of PostgreSQL, what it is read as and written from
+//! 5. [Rows](book::rows): structs, tuples, values, types of a database's own; streams, COPY, LISTEN
+//! 6. [Transactions](book::transactions): honest commits, savepoints, batches in one round trip, retries
+//! 7. [Errors](book::errors): what may be tried again, what may have been stored, what is shown and logged
+//! 8. [Drivers](book::drivers): another runtime; tests without a server, against deadlocks and lost answers
+//! 9. [Coming from](book::coming_from) psycopg, sqlx or tokio-postgres
 //!
 //! # Features
 //!

@@ -92,13 +92,58 @@ pub fn sql(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// Every field is a column of that name (`r#type` is the column `type`), in whatever order the statement returns
-/// them; a column that may be NULL is an `Option`. A struct with one unnamed field is read from the only column
-/// of a row, whatever that is called: `struct Count(i64);`.
+/// them; a column that may be NULL is an `Option`. Other columns of the row are passed over. A struct with one unnamed field is read from
+/// the only column of a row, whatever that is called: `struct Count(i64);`.
 ///
 /// * `#[pgspan(rename = "…")]` on a field: the column's name.
 /// * `#[pgspan(rename_all = "…")]` on the struct: how the other fields' names become columns' names:
 ///   `snake_case`, `lowercase`, `kebab-case`, `SCREAMING_SNAKE_CASE`, `camelCase` or `PascalCase`. Without it a
 ///   column is called exactly like its field.
+/// * `#[pgspan(deny_unknown_columns)]` on the struct: a column without a field is an error that names it.
+/// * `#[pgspan(default)]` on a field: its `Default` where the row has no such column.
+/// * `#[pgspan(skip)]` on a field: its `Default`, whatever the row has.
+/// * `#[pgspan(flatten)]` on a field: a struct that is read from the same row.
+/// * `#[pgspan(json)]` on a field: a column of `json` or `jsonb` that serde reads into the field's type.
+/// * `#[pgspan(transparent)]` on a struct with one field: it is a column, a parameter and an element of an array as its field is. It must be
+///   `Debug`.
+///
+/// ```
+/// # use pgspan::{FromRow, sql};
+/// # use serde::Deserialize;
+/// #[derive(Debug, Clone, Copy, PartialEq, FromRow)]
+/// #[pgspan(transparent)]
+/// struct UserId(i64);
+///
+/// #[derive(Debug, PartialEq, Deserialize)]
+/// struct Profile { color: String }
+///
+/// #[derive(FromRow)]
+/// struct Audit { created: String }
+///
+/// #[derive(FromRow)]
+/// struct User {
+///     id: UserId,
+///     #[pgspan(json)]
+///     profile: Option<Profile>,
+///     #[pgspan(flatten)]
+///     audit: Audit,
+///     #[pgspan(default)]
+///     visits: i64,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let example = tests::example().await?;
+/// # let db = pgspan_server::connect(example.url()).await?;
+/// let id = UserId(1);
+/// let user: User = db.fetch_one(sql!(
+///     "SELECT id, 'today' AS created, '{\"color\": \"red\"}'::jsonb AS profile FROM users WHERE id = {id}"
+/// )).await?;
+/// assert_eq!((user.id, user.visits, user.audit.created.as_str()), (id, 0, "today"));
+/// assert_eq!(user.profile, Some(Profile { color: "red".into() }));
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// The type of every field that mentions a type parameter must be `pgspan::FromColumn`; the derive adds that
 /// bound.
@@ -140,8 +185,8 @@ pub fn from_row(input: TokenStream) -> TokenStream {
 ///
 /// The value travels as text. As a parameter its type is left open, so PostgreSQL takes that of the column; where
 /// nothing decides it, cast: `{mood}::mood`. A column of the enum, or of a text type, is read without a cast; a label that
-/// is none of these is an error that names the column. An array of them is read as `Vec<Mood>` without a cast, and sent as
-/// `text[]`: `{moods}::text[]::mood[]`.
+/// is none of these is an error that names the column. An array of them is read as `Vec<Mood>`, and sent as a list of strings is, both without a
+/// cast.
 ///
 /// * `#[pgspan(rename = "…")]` on a variant: its label.
 /// * `#[pgspan(rename_all = "…")]` on the enum: how variants' names become labels: `snake_case` (the default),

@@ -38,10 +38,11 @@ pub(super) fn check(row: &Row, position: usize, wanted: &str) -> Result<()> {
 }
 
 const SYSTEM_TIME: &str = "std::time::SystemTime";
+const DECIMAL: &str = "rust_decimal::";
 const IP_ADDR: &str = "core::net::ip_addr::IpAddr";
 
 /// Where the types are defined that are concerned. Others may know what to do with any value.
-const PATHS: [&str; 6] = [SYSTEM_TIME, IP_ADDR, "chrono::", "jiff::", "time::", "rust_decimal::"];
+const PATHS: [&str; 6] = [SYSTEM_TIME, IP_ADDR, "chrono::", "jiff::", "time::", DECIMAL];
 
 /// Whether the name of a type has this type in it, or one below this path. A type need not be `'static`, so that its `TypeId` can't be
 /// asked for.

@@ -138,12 +138,11 @@ impl<'a> Sql<'a> {
     /// For an error of this statement.
     pub(crate) fn asked(&self, detail: ErrorDetail) -> Asked<'_> {
         let is_fixed = self.fixed.is_some();
-        let has_open = self.params.iter().any(|param| is_open(param.ty()));
         Asked {
             text: &self.text,
             is_fixed,
             has_parameters: self.has_parameters(),
-            has_open,
+            has_open: self.params.iter().any(|param| is_open(param.ty())),
             commits_by_itself: self.commits_by_itself(),
             detail,
         }

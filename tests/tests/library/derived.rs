@@ -11,7 +11,9 @@ ways! {
     an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent,
     an_enum_is_read_without_a_cast_and_a_composite_is_an_error_that_says_how,
     a_label_the_enum_does_not_have_is_an_error_that_names_the_column,
-    one_struct_is_a_row_and_a_document;
+    one_struct_is_a_row_and_a_document,
+    a_field_is_read_from_where_its_attribute_says,
+    a_transparent_struct_is_a_column_a_parameter_and_an_element;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Enum)]
@@ -60,7 +62,7 @@ async fn an_enum_a_composite_and_their_arrays_come_back_as_they_were_sent(via: V
         session
             .execute(sql!(
                 "INSERT INTO customers(mood, address, past)
-                 VALUES ({mood}, jsonb_populate_record(NULL::address, {address}), {past}::text[]::mood[])"
+                 VALUES ({mood}, jsonb_populate_record(NULL::address, {address}), {past})"
             ))
             .await?;
         let back: Customer = session
@@ -152,5 +154,93 @@ async fn one_struct_is_a_row_and_a_document(via: Via) -> Result<()> {
     assert_eq!(session.fetch_one::<Count>(sql!("SELECT count(*) FROM customers")).await?, Count(0));
     let wrapped: Wrapped<Option<String>> = session.fetch_one(sql!("SELECT 'x' AS value")).await?;
     assert_eq!(wrapped.value.as_deref(), Some("x"));
+    Ok(())
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+struct Profile {
+    tags: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, FromRow)]
+struct Page {
+    number: i32,
+    #[pgspan(default)]
+    title: Option<String>,
+}
+
+#[derive(Debug, PartialEq, FromRow)]
+struct Line {
+    id: i64,
+    #[pgspan(json)]
+    profile: Profile,
+    #[pgspan(json, rename = "other")]
+    second: Option<Profile>,
+    #[pgspan(skip)]
+    cache: Vec<u8>,
+    #[pgspan(flatten)]
+    page: Page,
+    #[pgspan(default)]
+    count: i32,
+}
+
+async fn a_field_is_read_from_where_its_attribute_says(via: Via) -> Result<()> {
+    let bed = bed(via).await?;
+    let mut session = bed.db().await?.session().await?;
+    let profile = || Profile { tags: vec!["a".into()] };
+    let line = |count| {
+        let page = Page { number: 7, title: None };
+        Line { id: 1, profile: profile(), second: None, cache: Vec::new(), page, count }
+    };
+    let rows = "SELECT 7 AS number, 1::int8 AS id, '{\"tags\": [\"a\"]}'::jsonb AS profile, NULL::json AS other, 'x' AS cache";
+    let all: Vec<Line> = session.fetch_all(pgspan::Sql::new(rows).push(", 5 AS count")).await?;
+    assert_eq!(all, [line(5)]);
+    assert_eq!(session.fetch_one::<Line>(rows).await?, line(0));
+    for (missing, says) in [
+        ("SELECT 7 AS number, 1::int8 AS id, NULL::json AS other", "no column \"profile\""),
+        ("SELECT 1::int8 AS id, '{}'::json AS profile, NULL::json AS other", "column \"profile\" (json)"),
+        ("SELECT 1::int8 AS id, NULL::json AS profile, NULL::json AS other", "column \"profile\" is NULL"),
+        (
+            "SELECT 1::int8 AS id, '{\"tags\": []}'::json AS profile, NULL::json AS other",
+            "no column \"number\"",
+        ),
+    ] {
+        let error = session.fetch_one::<Line>(missing).await.err().context("read")?;
+        assert!(error.kind() == Kind::Row && error.to_string().contains(says), "{error}");
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, FromRow)]
+#[pgspan(transparent)]
+struct CustomerId(i64);
+
+#[derive(Debug, Clone, PartialEq, FromRow)]
+#[pgspan(transparent)]
+struct Email {
+    text: String,
+}
+
+async fn a_transparent_struct_is_a_column_a_parameter_and_an_element(via: Via) -> Result<()> {
+    let bed = bed(via).await?;
+    bed.run("CREATE EXTENSION citext; CREATE TABLE c (id int8, email citext); INSERT INTO c VALUES (1, 'A@x'), (2, NULL)")
+        .await?;
+    let mut session = bed.db().await?.session().await?;
+    let (id, email) = (CustomerId(1), Email { text: "a@X".into() });
+    let found: (CustomerId, Option<Email>) =
+        session.fetch_one(sql!("SELECT id, email FROM c WHERE id = {id} AND email = {email}")).await?;
+    assert_eq!(found, (id, Some(Email { text: "A@x".into() })));
+    let (ids, emails) = (vec![id, CustomerId(2)], [email.clone()]);
+    let found: Vec<CustomerId> = session
+        .fetch_all(sql!(
+            "SELECT id FROM c WHERE id = ANY({ids}) AND (email = ANY({emails}) OR email IS NULL) ORDER BY id"
+        ))
+        .await?;
+    assert_eq!(found, ids);
+    assert_eq!(session.fetch_one::<Vec<CustomerId>>(sql!("SELECT {ids}")).await?, ids);
+    let none: Option<CustomerId> = session.fetch_one(sql!("SELECT NULL::int8")).await?;
+    assert_eq!(none, None);
+    let error = session.fetch_one::<CustomerId>(sql!("SELECT 'x' AS name")).await.err().context("read")?;
+    assert!(error.to_string().contains("\"name\" is text"), "{error}");
     Ok(())
 }

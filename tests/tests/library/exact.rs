@@ -135,12 +135,9 @@ async fn a_number_that_json_does_not_have_is_an_error_that_names_its_field(via: 
         let many = vec![reading.clone()];
         let document = Json(&reading);
         let insert = sql!("INSERT INTO readings VALUES (jsonb_populate_record(NULL::reading, {reading}))");
-        for statement in [
-            insert,
-            sql!("SELECT {document}"),
-            sql!("SELECT {many}"),
-            sql!("SELECT {x}", x = Some(document.clone())),
-        ] {
+        for statement in
+            [insert, sql!("SELECT {document}"), sql!("SELECT {many}"), sql!("SELECT {x}", x = Some(document))]
+        {
             let error = session.execute(&statement).await.err().context("it was sent")?;
             assert_eq!(error.kind(), Kind::Parameter, "{error}");
             assert!(

@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+mod catalog;
 mod commit;
 mod compile_fail;
 mod conflicts;
