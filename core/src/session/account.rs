@@ -14,6 +14,8 @@ pub(crate) struct Account {
     pub(crate) unanswered: usize,
     /// The connection is lost, or in a state we do not know.
     pub(crate) broken: bool,
+    /// Rows are still to come that nobody waits for.
+    pub(crate) draining: bool,
     /// It must not be given to another: session state was changed, or the server is leaving or read-only.
     pub(crate) tainted: bool,
     /// The open transaction and its savepoints, outermost first.

@@ -22,7 +22,8 @@ macro_rules! fetches {
             Ok($outcome($self, sql.into(), $crate::session::pipeline::Want::Nothing).await?.affected)
         }
 
-        /// Sends a statement and reads the one row there must be. Others are counted and not kept.
+        /// Sends a statement and reads the one row there must be. Others are counted and not kept. Behind the thousandth the error comes at once.
+        /// The next statement of a session waits for the rest; if the session is dropped before, the server is asked to cancel the statement.
         ///
         /// # Errors
         ///
@@ -87,6 +88,10 @@ pub(crate) fn one<T: FromRow>(outcome: Outcome) -> Result<T> {
 pub(crate) fn optional<T: FromRow>(outcome: Outcome) -> Result<Option<T>> {
     match outcome.came {
         0 | 1 => Ok(from_rows(outcome.rows)?.pop()),
+        rows if outcome.is_cut => Err(Error::new(
+            Kind::TooManyRows,
+            format!("{rows} rows came where one was expected, and more were to come: they were not waited for"),
+        )),
         rows => Err(Error::new(Kind::TooManyRows, format!("{rows} rows came where one was expected"))),
     }
 }

@@ -223,6 +223,10 @@ impl Session {
         drop(pipeline);
         self.account.unanswered -= answers.len();
         self.enter_limits(lines, &answers);
+        if answers.iter().flatten().any(|outcome| outcome.is_cut) {
+            self.account.draining = true;
+            self.account.fail(None); // how it ends is not known
+        }
         let shown = |role| matches!(role, Role::Statement | Role::Ending);
         let lines = lines.iter().enumerate().filter(|(_, line)| shown(line.role));
         log_flight(&self.scope, waited, lines.map(|(position, line)| (line.sql(), answers.get(position))));

@@ -21,6 +21,8 @@ pub(crate) struct Outcome {
     pub(crate) rows: Vec<Row>,
     /// How many came.
     pub(crate) came: usize,
+    /// More come, which nobody waits for.
+    pub(crate) is_cut: bool,
     pub(crate) affected: u64,
 }
 
@@ -28,7 +30,7 @@ pub(crate) struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Want {
     Nothing,
-    /// The first. One more is counted, so that the caller can say that there were too many.
+    /// The first. Others are read to their end, for the connection's sake, unless there are far too many.
     One,
     All,
 }
@@ -152,15 +154,22 @@ async fn bound(client: &Client, statement: &Statement, encoded: &Encoded<'_>, wa
 
 async fn collect(stream: RowStream, want: Want) -> Answer {
     let mut stream = std::pin::pin!(stream);
-    let (mut rows, mut came) = (Vec::new(), 0);
+    let (mut rows, mut came, mut is_cut) = (Vec::new(), 0, false);
     while let Some(row) = stream.try_next().await? {
         came += 1;
         if want.keeps(rows.len()) {
             rows.push(row);
         }
+        is_cut = want == Want::One && came > FAR_TOO_MANY;
+        if is_cut {
+            break;
+        }
     }
-    Ok(Outcome { rows, came, affected: stream.rows_affected().unwrap_or(0) })
+    Ok(Outcome { rows, came, is_cut, affected: stream.rows_affected().unwrap_or(0) })
 }
+
+/// So many rows where one was expected are read to their end within a moment. More could take as long as the statement may.
+const FAR_TOO_MANY: usize = 1_000;
 
 /// Sends a statement of ours in one poll and does not wait for its answer, which the connection reads and drops.
 pub(crate) fn send_and_forget(client: &Client, sql: &Sql<'_>) {

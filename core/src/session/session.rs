@@ -106,7 +106,8 @@ impl Session {
     /// Waits for the end of every answer, also of those that nobody reads, where nothing may be written before.
     async fn answered(&mut self) -> Result<()> {
         let is_begun = self.account.blocks.first().is_some_and(|block| block.begun);
-        if self.scope.settings().pipelines() || is_begun {
+        let must_wait = self.account.draining || !self.scope.settings().pipelines();
+        if is_begun || !must_wait {
             return Ok(());
         }
         let Some(lease) = &self.lease else { return Ok(()) };
@@ -116,7 +117,9 @@ impl Session {
         self.scope.within(limit, answered).await.map_err(|_| {
             self.account.broken = true;
             Error::deadline(Stake::Nothing)
-        })
+        })?;
+        self.account.draining = false;
+        Ok(())
     }
 
     /// Whether a statement can be sent at all.
@@ -273,7 +276,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.settle(0);
         let Some(lease) = &self.lease else { return };
-        if !self.account.is_clean() || lease.client().is_closed() || lease.watch().contradicts_idle() {
+        let is_draining = self.account.draining && lease.watch().unanswered() > 0;
+        if !self.account.is_clean()
+            || is_draining
+            || lease.client().is_closed()
+            || lease.watch().contradicts_idle()
+        {
             self.lease = None;
             return;
         }

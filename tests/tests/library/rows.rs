@@ -3,12 +3,13 @@
 use anyhow::{Context, Result};
 use pgspan::{Error, FromRow, Kind, Row, Session, Sql, sql};
 
-use crate::support::{Bed, Via, code, pid};
+use crate::support::{Bed, Via, code, insert, pid};
 
 ways! {
     both:
     past_the_end_there_is_none,
     more_than_one_row_for_one_is_an_error,
+    very_many_rows_for_one_are_not_waited_for,
     a_row_is_a_value_a_tuple_or_a_struct,
     what_does_not_fit_is_an_error_that_names_the_column,
     the_columns_are_checked_even_where_the_first_row_would_do,
@@ -66,6 +67,33 @@ async fn more_than_one_row_for_one_is_an_error(via: Via) -> Result<()> {
     let optional = session.fetch_optional::<i32>(&two).await.err().context("one")?;
     assert_eq!((one.kind(), optional.kind()), (Kind::TooManyRows, Kind::TooManyRows));
     assert_eq!(session.fetch_all::<i32>(&two).await?, [1, 2]);
+    Ok(())
+}
+
+/// Which the server's limit ends after 5 s: the error would be another.
+async fn very_many_rows_for_one_are_not_waited_for(via: Via) -> Result<()> {
+    let bed = Bed::with_students(via).await?;
+    let db = bed.db().await?;
+    let many = || sql!("SELECT generate_series(1, 2000000000)");
+    let mut session = db.session().await?;
+    let error = session.fetch_one::<i32>(many()).await.err().context("one")?;
+    assert_eq!(error.kind(), Kind::TooManyRows, "{error}");
+    drop(session); // cancelled
+    let shared = db.fetch_optional::<i32>(many()).await.err().context("one")?;
+    assert_eq!(shared.kind(), Kind::TooManyRows, "{shared}");
+
+    // some are waited for by the next statement, and what was open can't be kept
+    let some = || sql!("SELECT generate_series(1, 500000)");
+    let mut session = db.session().await?;
+    let before = pid(&mut session).await?;
+    session.fetch_one::<i32>(some()).await.err().context("one")?;
+    assert_eq!(pid(&mut session).await?, before);
+    let mut tx = session.transaction();
+    tx.execute(insert("a")).await?;
+    tx.fetch_one::<i32>(some()).await.err().context("one")?;
+    assert_eq!(tx.commit().await.err().context("stored")?.kind(), Kind::RolledBack);
+    assert_eq!(pid(&mut session).await?, before);
+    assert!(bed.students().await?.is_empty());
     Ok(())
 }
 
