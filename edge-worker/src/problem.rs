@@ -1,4 +1,4 @@
-//! What this host answers by itself, in the form that pgspan's application has for its errors.
+//! What this host answers by itself, in the form that `pgspan-http` has for errors.
 
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};

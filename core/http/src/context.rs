@@ -1,8 +1,9 @@
-//! What the envelope gives to every handler: the database with the request's deadline, and the options.
+//! What the envelope gives to every handler: the database, with the request's deadline and without it, and the options.
 
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use pgspan::Database;
 
@@ -13,7 +14,11 @@ use crate::problem::Problem;
 #[derive(Debug, Clone)]
 pub(crate) struct RequestContext {
     pub(crate) db: Database,
+    /// The same without the request's deadline, for what outlives the beginning of the answer.
+    pub(crate) whole: Database,
     pub(crate) options: Arc<Options>,
+    /// The request's id.
+    pub(crate) id: HeaderValue,
 }
 
 impl RequestContext {

@@ -43,13 +43,14 @@ const HEADERS_BYTES: usize = 16 * 1024;
 /// * While [everyone may write](crate::Writes::Anonymous), only loopback hosts are answered.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    context: RequestContext,
+    db: Database,
+    options: Arc<Options>,
 }
 
 impl Envelope {
     /// For requests that are answered from this database, unless they bring one of their own as an extension.
     pub fn new(db: Database, options: Options) -> Envelope {
-        Envelope { context: RequestContext { db, options: Arc::new(options) } }
+        Envelope { db, options: Arc::new(options) }
     }
 }
 
@@ -57,14 +58,14 @@ impl Layer<Route> for Envelope {
     type Service = Enveloped;
 
     fn layer(&self, route: Route) -> Enveloped {
-        Enveloped { context: self.context.clone(), route }
+        Enveloped { around: self.clone(), route }
     }
 }
 
 /// A route in its [`Envelope`].
 #[derive(Debug, Clone)]
 pub struct Enveloped {
-    context: RequestContext,
+    around: Envelope,
     route: Route,
 }
 
@@ -80,11 +81,12 @@ impl Service<Request> for Enveloped {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = request_id(request.headers());
-        let options = &self.context.options;
-        let db = request.extensions().get().unwrap_or(&self.context.db);
-        let db = db.with_deadline(options.request_timeout);
+        let Envelope { db, options } = &self.around;
+        let whole = request.extensions().get().unwrap_or(db).clone();
+        let db = whole.with_deadline(options.request_timeout);
         let answer = refuse(options, &request).map(|()| {
-            request.extensions_mut().insert(RequestContext { db: db.clone(), options: options.clone() });
+            let (db, options) = (db.clone(), options.clone());
+            request.extensions_mut().insert(RequestContext { db, whole, options, id: id.clone() });
             self.route.call(request)
         });
         Box::pin(async move {

@@ -59,7 +59,7 @@ impl<S: Sync, T: DeserializeOwned, const KIB: u32> FromRequest<S> for JsonBody<T
 
     async fn from_request(request: Request, _: &S) -> Result<JsonBody<T, KIB>, Problem> {
         let (parts, body) = request.into_parts();
-        let RequestContext { db, options } = RequestContext::of(&parts)?;
+        let RequestContext { db, options, .. } = RequestContext::of(&parts)?;
         options.writes.check_form(&parts.uri, &parts.headers)?;
         read(&read_body(db, &parts.headers, body, KIB).await?).map(JsonBody)
     }

@@ -67,6 +67,7 @@
 //! | [`Envelope`] | request id, deadline, `server-timing`, what a panic answers, limits of the headers |
 //! | [`Db`] | the database of this request |
 //! | [`Query`], [`Paging`], [`JsonBody`] | input, read strictly |
+//! | [`Lines`] | a list of any length, sent line by line |
 //! | [`Writer`], [`Writes`] | who may write |
 //! | [`Problem`] | everything that is no success, as `application/problem+json` (RFC 9457) |
 //! | [`misconfigured`] | what answers where the settings are wrong and the host can't refuse to start |
@@ -99,6 +100,7 @@ mod context;
 mod envelope;
 mod errors;
 mod json;
+mod lines;
 mod options;
 mod paging;
 mod problem;
@@ -111,6 +113,7 @@ mod writes;
 pub use context::Db;
 pub use envelope::{Envelope, Enveloped};
 pub use json::JsonBody;
+pub use lines::Lines;
 pub use options::Options;
 pub use paging::Paging;
 pub use problem::Problem;

@@ -211,21 +211,25 @@ impl Problem {
         self
     }
 
-    /// Gives a problem its body, and logs it once if it is ours. Other answers pass.
-    pub(crate) fn render(mut response: Response, id: &HeaderValue) -> Response {
-        let Some(Problem(problem)) = response.extensions_mut().remove::<Problem>() else { return response };
-        let request_id = id.to_str().unwrap_or_default();
+    /// Logs what is the server's fault.
+    pub(crate) fn log(&self, id: &HeaderValue) {
+        let Problem(problem) = self;
         if problem.status.is_server_error() {
-            let cause = problem.cause.as_deref().unwrap_or_default();
-            let sqlstate = problem.sqlstate.as_deref();
             tracing::warn!(
-                request_id,
+                request_id = id.to_str().unwrap_or_default(),
                 status = problem.status.as_u16(),
                 code = problem.code,
-                sqlstate,
-                cause
+                sqlstate = problem.sqlstate.as_deref(),
+                cause = problem.cause.as_deref().unwrap_or_default()
             );
         }
+    }
+
+    /// Gives a problem its body, and logs it once if it is ours. Other answers pass.
+    pub(crate) fn render(mut response: Response, id: &HeaderValue) -> Response {
+        let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+        problem.log(id);
+        let Problem(problem) = problem;
         let body = Members {
             r#type: "about:blank",
             title: problem.status.canonical_reason().unwrap_or_default(),
@@ -235,7 +239,7 @@ impl Problem {
             retryable: problem.retryable,
             sqlstate: problem.sqlstate.as_deref(),
             constraint: problem.constraint.as_deref(),
-            request_id,
+            request_id: id.to_str().unwrap_or_default(),
         };
         *response.body_mut() = Body::from(serde_json::to_vec(&body).unwrap_or_default());
         let headers = response.headers_mut();

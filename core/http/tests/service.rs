@@ -10,10 +10,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
+use axum::response::Response;
 use axum::routing::{delete, get, post};
 use pgspan::sql;
 use pgspan::testing::{Reply, ScriptedDriver};
-use pgspan_http::{Db, JsonBody, Options, Problem, Query, Writer, Writes, service};
+use pgspan::types::Type;
+use pgspan_http::{Db, JsonBody, Lines, Options, Problem, Query, Writer, Writes, service};
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -49,6 +51,16 @@ fn routes() -> Router {
         query.finish()?;
         Ok(name)
     }
+    async fn numbers(lines: Lines) -> Result<Response, Problem> {
+        let page = |db: pgspan::Database, after: Option<i64>| async move {
+            let after = after.unwrap_or(0);
+            let rows: Vec<i64> =
+                db.fetch_all(sql!("SELECT n FROM numbers WHERE n > {after}").reads_only()).await?;
+            let next = rows.last().copied();
+            Ok((rows, next))
+        };
+        lines.pages(page).await
+    }
     async fn slow(Db(db): Db) -> Result<(), Problem> {
         db.execute(sql!("SELECT pg_sleep(60)").reads_only()).await?;
         Ok(())
@@ -60,6 +72,7 @@ fn routes() -> Router {
         .route("/cancel", post(async |_: Writer| "cancelled"))
         .route("/import", post(async |_: Writer, _: JsonBody<Value, 512>| ()))
         .route("/greet", get(greet))
+        .route("/numbers", get(numbers))
         .route("/slow", get(slow))
         .route("/panic", get(async || -> () { panic!("on purpose") }))
 }
@@ -198,4 +211,46 @@ async fn a_route_outside_the_envelope_says_so() {
     let bare = Router::new().route("/", get(async |_: Db| ()));
     let answer = bare.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 500);
+}
+
+/// The answer to a list of numbers in pages of two, whose server gives this reply to the third page.
+async fn numbers(third: Reply) -> (Response, ScriptedDriver, pgspan::testing::Backend) {
+    let (driver, mut backend) = ScriptedDriver::new(move |statement| {
+        let after: i64 = statement.param(1).unwrap();
+        let page = Reply::columns(&[("n", Type::INT8)]);
+        match after {
+            0 | 2 => page.row(&[&(after + 1)]).row(&[&(after + 2)]),
+            _ => third.clone(),
+        }
+    });
+    let options = Options { request_timeout: Duration::from_secs(3), ..Options::default() };
+    let app = service(routes(), pgspan::connect(driver.clone()), options, || sql!("SELECT true"));
+    let request = Request::get("/numbers").body(Body::empty()).unwrap();
+    let answer = backend.run(app.oneshot(request)).await.unwrap();
+    (answer, driver, backend)
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_by_page_as_it_is_taken() {
+    let (answer, driver, mut backend) = numbers(Reply::columns(&[("n", Type::INT8)])).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/x-ndjson".parse().unwrap())
+    );
+    assert_eq!(driver.statements().len(), 1, "the first page, and no other before it is taken");
+    driver.advance(Duration::from_secs(60)); // a slow client costs no deadline
+    let body = backend.run(to_bytes(answer.into_body(), usize::MAX)).await.unwrap();
+    assert_eq!(body, "1\n2\n3\n4\n");
+    assert_eq!(driver.statements().len(), 3);
+}
+
+#[tokio::test]
+async fn a_list_that_fails_breaks_off_or_is_a_problem_if_nothing_was_sent() {
+    for fault in [Reply::error("XX000"), Reply::close(), Reply::silence()] {
+        let (answer, _driver, mut backend) = numbers(fault.clone()).await;
+        assert_eq!(answer.status(), 200);
+        assert!(backend.run(to_bytes(answer.into_body(), usize::MAX)).await.is_err(), "{fault:?}");
+    }
+    let (status, problem) = ask(token(), Reply::error("XX000"), "GET /numbers", &[], "").await;
+    assert_eq!((status, &problem["code"]), (500, &"internal".into()));
 }
