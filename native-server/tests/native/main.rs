@@ -1,5 +1,6 @@
 //! The native host against a real PostgreSQL: the one `PGSPAN_TEST_DATABASE_URL` names, else one of its own.
 
+mod alpn;
 mod app;
 mod bed;
 mod hosts;
