@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
             "DATABASE_URL is not set; set it to a URL such as postgres://user:password@127.0.0.1:5432/database"
         );
     };
-    pgspan_server::migrate(&url, migrations!("../migrations")).await?; // the table `users`, if it is missing
+    pgspan_server::migrate(&url, migrations!("migrations")).await?; // the table `users`, if it is missing
 
     let db = pgspan_server::connect(&url).await?;
     let mut session = db.session().await?;
