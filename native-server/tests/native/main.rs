@@ -3,6 +3,7 @@
 mod alpn;
 mod app;
 mod bed;
+mod failover;
 mod hosts;
 mod migrate;
 mod operations;
