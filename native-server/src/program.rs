@@ -9,6 +9,7 @@
 //! Around the routes comes [`pgspan_http::service`], unless it is [bare](Program::bare): `/livez` says that the process answers,
 //! `/readyz` that a session can be had and that every migration is applied.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -125,10 +126,20 @@ impl<S> Program<S> {
     /// Around the routes comes [`pgspan_http::service`]: the probes, a deadline for each request, request ids, and errors as
     /// problem+json.
     pub fn run(self, routes: impl AsyncFnOnce(&mut Host<S>) -> Result<Router>) -> ExitCode {
+        self.run_from(std::env::args_os(), routes)
+    }
+
+    /// The same with another command line than the process's, whose first word is the program's name.
+    pub fn run_from<A: Into<OsString>>(
+        self,
+        command_line: impl IntoIterator<Item = A>,
+        routes: impl AsyncFnOnce(&mut Host<S>) -> Result<Router>,
+    ) -> ExitCode {
+        let command_line = command_line.into_iter().map(Into::into).collect();
         let Program { facts, read } = self;
         let name = facts.name;
         let read = |arguments: &Arguments| AllSettings::read(arguments, facts.application_name, &*read);
-        match command_line::read(&facts) {
+        match command_line::read(&facts, command_line) {
             Ok(Command::Serve(arguments)) => match read(&arguments) {
                 Ok(read) => run(name, read.settings.worker_threads, |workers| {
                     serving::serve(&facts, arguments, read, workers, routes)

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -42,8 +43,8 @@ pub(super) enum Generated {
 /// There is nothing to do: help was asked for, or the arguments are wrong. The user was told.
 pub(super) struct Refused(pub(super) ExitCode);
 
-pub(super) fn read(program: &Facts) -> Result<Command, Refused> {
-    let found = command(program).try_get_matches();
+pub(super) fn read(program: &Facts, given: Vec<OsString>) -> Result<Command, Refused> {
+    let found = command(program).try_get_matches_from(given);
     let mut found = found.map_err(|error| Refused(refuse(program.name, &error)))?;
     let all = || settings(program);
     Ok(match found.remove_subcommand() {

@@ -10,7 +10,7 @@ use tests::Cluster;
 use tokio::time::sleep;
 
 /// The sample's, which is what the program applies.
-pub(crate) const MIGRATIONS: &[Migration] = migrations!("../migrations");
+pub(crate) const MIGRATIONS: &[Migration] = migrations!("migrations");
 
 /// A database server for one test.
 pub(crate) struct Bed {

@@ -1,7 +1,9 @@
 //! The native host against a real PostgreSQL: the one `PGSPAN_TEST_DATABASE_URL` names, else one of its own.
 
+mod alpn;
 mod app;
 mod bed;
+mod failover;
 mod hosts;
 mod migrate;
 mod operations;

@@ -5,11 +5,15 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use axum::Router;
+use axum::routing::get;
+use pgspan_server::metrics::prometheus_client::metrics::counter::Counter;
+use pgspan_server::program::{Given, Program, Setting};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -17,6 +21,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tests::{Process, free_port, http};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 
 use crate::bed::Bed;
@@ -183,6 +189,84 @@ async fn a_listener_that_is_handed_in_does_tls_and_no_client_holds_up_another() 
 
     process.signal(Signal::TERM)?;
     assert_eq!(process.wait().await?.code(), Some(0), "{}", process.last_lines());
+    fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
+/// A program that panics, counts, and hears of signals; in a process of its own.
+fn child() -> ExitCode {
+    const NAME: &[Setting] = &[Setting::secret("GREETING", "TEXT", "What it says [default: none]")];
+    let greeting = |given: &mut Given<'_>| Ok(given.secret("GREETING")?.unwrap_or_default());
+    Program::new("child").metric_prefix("kid").settings(NAME, greeting).run_from(
+        ["child", "serve"],
+        async |host| {
+            let (said, reloads) =
+                (Arc::new(watch::Sender::new(host.settings.clone())), Counter::<u64>::default());
+            host.metrics.register(|registry| registry.register("kid_reloads", "Reloads", reloads.clone()));
+            let renewed = said.clone();
+            host.at_hangup(move |given| {
+                renewed.send_replace(greeting(given)?);
+                reloads.inc();
+                Ok(())
+            });
+            let draining = host.draining();
+            tokio::spawn(async move {
+                draining.begun().await;
+                println!("a task of its own was told");
+            });
+            let say = get(async move || said.borrow().clone());
+            let fail = get(async || -> &'static str { panic!("CANARY") });
+            Ok(Router::new().route("/say", say).route("/panic", fail))
+        },
+    )
+}
+
+/// Fault row N20. The test starts itself once more, as the program.
+#[tokio::test]
+async fn a_program_of_ones_own_counts_panics_hears_of_sighup_and_tells_its_tasks_of_the_end() -> Result<()> {
+    if std::env::var_os("PGSPAN_CHILD").is_some() {
+        tokio::task::spawn_blocking(child).await?;
+        return Ok(());
+    }
+    let folder = tests::target_dir().join(format!("tests/own-child-{}", std::process::id()));
+    tests::private_dir(&folder)?;
+    let (port, operations) = (free_port()?, free_port()?);
+    let (listen, metrics) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{operations}"));
+    let (greeting, database) = (folder.join("greeting"), nowhere()?);
+    fs::write(&greeting, "hello")?;
+    let greeting = greeting.display().to_string();
+    let mut command = Command::new(std::env::current_exe()?);
+    let name = "own::a_program_of_ones_own_counts_panics_hears_of_sighup_and_tells_its_tasks_of_the_end";
+    command.args([name, "--exact", "--nocapture"]).env_clear().envs([
+        ("PGSPAN_CHILD", "1"),
+        ("DATABASE_URL", &*database),
+        ("LISTEN_ADDR", &listen),
+        ("METRICS_ADDR", &metrics),
+        ("GREETING_FILE", &greeting),
+        ("DRAIN_GRACE_MS", "0"),
+    ]);
+    let mut process = Process::start("child", &mut command, &folder.join("log"))?;
+    http::wait_until_ok(&mut process, port, &["/livez"], Duration::from_secs(10)).await?;
+    assert!(text(port, "GET /say HTTP/1.1\r\n").await?.ends_with("hello"));
+    let answer = text(port, "GET /panic HTTP/1.1\r\n").await?;
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":"internal""#), "{answer}");
+
+    fs::write(&greeting, "good day")?;
+    process.signal(Signal::HUP)?;
+    let started = Instant::now();
+    while !text(port, "GET /say HTTP/1.1\r\n").await?.ends_with("good day") {
+        ensure!(started.elapsed() < Duration::from_secs(5), "it does not hear of SIGHUP");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let shown = text(operations, "GET /metrics HTTP/1.1\r\n").await?;
+    for line in ["kid_panics_total 1\n", "kid_reloads_total 1\n", "kid_log_lines_dropped_total 0\n"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait().await?.code(), Some(0), "{}", process.last_lines());
+    let log = fs::read_to_string(folder.join("log"))?;
+    assert!(log.contains("a task of its own was told") && log.contains("a panic place="), "{log}");
+    assert!(!log.contains("CANARY"), "{log}");
     fs::remove_dir_all(&folder)?;
     Ok(())
 }

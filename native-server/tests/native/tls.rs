@@ -18,11 +18,11 @@ use tokio::time::{Duration, sleep, timeout};
 use crate::bed::{MIGRATIONS, is_cancelled, pool};
 
 /// An authority, and a certificate of it for 127.0.0.1.
-struct Authority(PathBuf);
+pub(crate) struct Authority(pub(crate) PathBuf);
 
 impl Authority {
     /// Nothing where there is no openssl.
-    fn new(name: &str) -> Result<Option<Authority>> {
+    pub(crate) fn new(name: &str) -> Result<Option<Authority>> {
         if Command::new("openssl").arg("version").output().is_err() {
             tests::skip("TLS to PostgreSQL needs the program openssl to make certificates");
             return Ok(None);
@@ -41,11 +41,16 @@ impl Authority {
     }
 
     /// Gives the server a certificate, and makes it use it.
-    async fn certify(&self, cluster: &Cluster, days: &str) -> Result<()> {
+    pub(crate) async fn certify(&self, cluster: &Cluster, days: &str) -> Result<()> {
+        self.sign(days)?;
+        self.install(cluster).await
+    }
+
+    /// Makes `server.crt` and `server.key`.
+    pub(crate) fn sign(&self, days: &str) -> Result<()> {
         fs::write(self.0.join("names"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE")?;
         self.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr")?;
-        self.openssl(&format!("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial {days} -extfile names -out server.crt"))?;
-        self.install(cluster).await
+        self.openssl(&format!("x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial {days} -extfile names -out server.crt"))
     }
 
     /// Makes the server use `server.crt` and `server.key`.

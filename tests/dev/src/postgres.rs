@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -204,6 +205,45 @@ impl Cluster {
     /// As [`stop`](Self::stop).
     pub async fn kill(&mut self) -> Result<()> {
         self.end(Signal::QUIT).await
+    }
+
+    /// A standby of this one, on a port of its own, which follows it by streaming replication; same login, same `settings`. Its
+    /// `pg_promote()` makes it a server of its own. This one is shut down for a moment, and its data are copied.
+    ///
+    /// # Errors
+    /// When one of them does not end or start.
+    ///
+    /// # Cancel safety
+    /// This one may be stopped; [`start`](Self::start) it.
+    pub async fn standby(&mut self) -> Result<Self> {
+        let home = short_dir()?.join(format!("t-{}", random_hex(6)?));
+        owned_dir(&home, if self.binaries.account().is_some() { 0o755 } else { 0o700 })?;
+        let lock = File::create(home.join("lock")).context("could not create the cluster's lock file")?;
+        ensure!(lock.try_lock().is_ok(), "a new folder is locked");
+        let mut standby = Self {
+            binaries: self.binaries.clone(),
+            home,
+            lasting: false,
+            settings: self.settings.clone(),
+            password: self.password.clone(),
+            port: free_port()?,
+            server: None,
+            _lock: lock,
+        };
+        self.stop().await?;
+        let copied = Command::new("cp").arg("-a").arg(self.data()).arg(standby.data()).status();
+        ensure!(copied.context("there is no cp")?.success(), "the data could not be copied");
+        let (port, password) = (self.port, &self.password);
+        let primary = format!("host=127.0.0.1 port={port} user={ROLE} password={password} sslmode=disable");
+        standby.settings.push(format!("primary_conninfo={primary}"));
+        let signal = standby.data().join("standby.signal");
+        fs::write(&signal, "")?;
+        if let Some(account) = self.binaries.account() {
+            chown(&signal, Some(account.uid), Some(account.gid))?;
+        }
+        self.start().await?;
+        standby.start().await?;
+        Ok(standby)
     }
 
     async fn end(&mut self, signal: Signal) -> Result<()> {
