@@ -89,7 +89,7 @@ fn is_package_name(name: &str) -> bool {
     // Packages beside it, crates that it uses, words of Rust, and crates of the compiler's.
     const TAKEN: &str = "alloc app as async await axum box break const continue core crate do dyn else enum extern false fn for \
         gen if impl in let loop macro match mod move mut pgspan priv proc-macro pub ref return self serde serde-json server static \
-        std struct super test tokio trait true try type union unsafe use uuid virtual where while worker xtask yield";
+        std struct super test tokio trait true try type union unsafe use virtual where while worker xtask yield";
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(is_plain)

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let program = Program::new("{{project-name}}-server").version(env!("CARGO_PKG_VERSION"));
     let program = program.migrations(migrations!("../migrations")).settings(SETTINGS, |given| {
         let anonymous = given.is_true("ALLOW_ANONYMOUS_WRITES");
-        Writes::from_settings(given.secret("API_TOKEN").as_deref(), anonymous)
+        Writes::from_settings(given.secret("API_TOKEN")?.as_deref(), anonymous)
     });
     program.bare().run(async |host| {
         host.http.writes = host.settings.clone();
