@@ -175,6 +175,14 @@ mod tests {
     }
 
     #[test]
+    fn the_template_asks_for_this_version() {
+        let manifest = FILES.iter().find(|(file, _)| *file == "Cargo.toml.liquid").unwrap().1;
+        let ours: Vec<&str> = manifest.lines().filter(|line| line.starts_with("pgspan")).collect();
+        let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+        assert!(ours.len() == 5 && ours.iter().all(|line| line.contains(&version)), "{ours:?}");
+    }
+
+    #[test]
     fn the_template_has_the_npm_packages_of_the_repository() {
         let ours = fs::read_to_string(root().join("package.json")).unwrap();
         let ours: Value = serde_json::from_str(&ours).unwrap();
