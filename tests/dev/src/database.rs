@@ -15,13 +15,14 @@ use crate::server::Server;
 /// them.
 ///
 /// ```no_run
-/// # async fn example() -> pgspan_dev::Result<()> {
-/// let database = pgspan_dev::TestDatabase::migrated().await?;
-/// // let db = pgspan_server::connect(database.url()).await?;
-/// let stored = database.connect().await?.query("SELECT FROM products", &[]).await?;
-/// assert!(stored.is_empty());
-/// # Ok(())
-/// # }
+/// use pgspan_dev::{Result, TestDatabase};
+///
+/// async fn nothing_is_stored_at_first() -> Result<()> {
+///     let database = TestDatabase::migrated().await?; // for pgspan_server::connect(database.url())
+///     let stored = database.connect().await?.query("SELECT FROM products", &[]).await?;
+///     assert!(stored.is_empty());
+///     Ok(())
+/// }
 /// ```
 #[derive(Debug)]
 pub struct TestDatabase {

@@ -89,7 +89,7 @@ fn is_package_name(name: &str) -> bool {
     // Packages beside it, crates that it uses, words of Rust, and crates of the compiler's.
     const TAKEN: &str = "alloc app as async await axum box break const continue core crate do dyn else enum extern false fn for \
         gen if impl in let loop macro match mod move mut pgspan priv proc-macro pub ref return self serde serde-json server static \
-        std struct super test tokio trait true try type union unsafe use uuid virtual where while worker xtask yield";
+        std struct super test tokio trait true try type union unsafe use virtual where while worker xtask yield";
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(is_plain)
@@ -172,6 +172,14 @@ mod tests {
         let written = |text: &str| text.lines().filter(|line| !line.trim().is_empty()).count();
         let lines: usize = rust.map(|(_, text)| written(text)).sum();
         assert!(lines <= 150, "{lines}");
+    }
+
+    #[test]
+    fn the_template_asks_for_this_version() {
+        let manifest = FILES.iter().find(|(file, _)| *file == "Cargo.toml.liquid").unwrap().1;
+        let ours: Vec<&str> = manifest.lines().filter(|line| line.starts_with("pgspan")).collect();
+        let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+        assert!(ours.len() == 5 && ours.iter().all(|line| line.contains(&version)), "{ours:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,7 @@ impl Progress {
         let begun = Instant::now();
         write(&format!("[{:>3} s] {what} … ", self.start.elapsed().as_secs()));
         let result = work.await;
-        let outcome = if result.is_ok() { "done in" } else { "failed after" };
-        say(&format!("{outcome} {}", seconds(begun.elapsed())));
+        tell_end(begun, result.is_ok());
         result
     }
 
@@ -39,20 +38,28 @@ impl Progress {
     /// # Errors
     /// When it can't be started, or fails.
     pub async fn run(&self, what: &str, command: &mut Command) -> Result<()> {
-        self.step(what, async {
-            let name = what.split(' ').filter(|word| word.is_ascii()).collect::<Vec<_>>().join("-");
-            let log = fresh_log(&name.replace(['/', '(', ')', ','], ""));
-            let mut process = Process::start(what, command, &log)?;
-            let ended = process.wait().await?;
-            let log_name = log.display();
-            ensure!(
-                ended.success(),
-                "{what} failed ({ended}); all it said is in {log_name}\n{}",
-                last_lines(&log, 40)
-            );
-            Ok(())
-        })
-        .await
+        let log = log_of(what);
+        let ended = self.end_of(what, command, &log).await?;
+        let (name, lines) = (log.display(), last_lines(&log, 40));
+        ensure!(ended.success(), "{what} failed ({ended}); all it said is in {name}\n{lines}");
+        Ok(())
+    }
+
+    /// The same for a program that brings something from the network: its end says less than one sentence does.
+    pub(crate) async fn fetch(&self, what: &str, command: &mut Command, advice: &str) -> Result<()> {
+        let log = log_of(what);
+        let ended = self.end_of(what, command, &log).await;
+        let is_well = ended.as_ref().is_ok_and(ExitStatus::success);
+        ensure!(is_well, "{what} failed: {advice} All that was said is in {}", log.display());
+        Ok(())
+    }
+
+    async fn end_of(&self, what: &str, command: &mut Command, log: &Path) -> Result<ExitStatus> {
+        let begun = Instant::now();
+        write(&format!("[{:>3} s] {what} … ", self.start.elapsed().as_secs()));
+        let ended = async { Process::start(what, command, log)?.wait().await }.await;
+        tell_end(begun, ended.as_ref().is_ok_and(ExitStatus::success));
+        ended
     }
 }
 
@@ -94,6 +101,17 @@ pub fn fresh_log(name: &str) -> PathBuf {
     let path = target_dir().join("xtask").join(format!("{name}.log"));
     let _ = std::fs::remove_file(&path);
     path
+}
+
+fn tell_end(begun: Instant, is_well: bool) {
+    let outcome = if is_well { "done in" } else { "failed after" };
+    say(&format!("{outcome} {}", seconds(begun.elapsed())));
+}
+
+/// The log of a step.
+fn log_of(what: &str) -> PathBuf {
+    let name = what.split(' ').filter(|word| word.is_ascii()).collect::<Vec<_>>().join("-");
+    fresh_log(&name.replace(['/', '(', ')', ','], ""))
 }
 
 fn seconds(time: Duration) -> String {

@@ -88,8 +88,8 @@ pub async fn npm_packages(progress: &Progress, folder: &Path) -> Result<()> {
     ]);
     // Without these it takes npm minutes to say that there is no network.
     npm.args(["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]);
-    let installed = progress.run("installing npm packages", &mut npm).await;
-    installed.context("the npm packages could not be installed; is the npm registry reachable from here?")
+    let advice = "is there an npm, and the npm registry reachable from here?";
+    progress.fetch("installing npm packages", &mut npm, advice).await
 }
 
 /// Adds the WebAssembly target to the toolchain, unless it has it.
@@ -105,9 +105,9 @@ pub(crate) async fn wasm_target(progress: &Progress) -> Result<()> {
         "the Rust target {WASM} is missing and there is no rustup to add it; install it as you did Rust"
     );
     let mut add = Command::new("rustup");
-    progress
-        .run(&format!("adding the Rust target {WASM}"), add.current_dir(root()).args(["target", "add", WASM]))
-        .await
+    add.current_dir(root()).args(["target", "add", WASM]);
+    let advice = "is the network reachable from here?";
+    progress.fetch(&format!("adding the Rust target {WASM}"), &mut add, advice).await
 }
 
 impl Tool {
@@ -126,12 +126,9 @@ impl Tool {
             // They work for a second or so in each build: compiling them fast is worth more than running them fast.
             install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_LTO", "false");
             // Not --locked: wasm-bindgen-cli's lock file names a dependency that was withdrawn.
-            let installed = progress
-                .run(&format!("installing {package} {version} (a few minutes, once)"), &mut install)
-                .await;
-            installed.with_context(|| {
-                format!("{package} could not be installed; is crates.io reachable from here?")
-            })?;
+            let what = format!("installing {package} {version} (a few minutes, once)");
+            let advice = "is the registry of Rust crates reachable from here, and is there a linker?";
+            progress.fetch(&what, &mut install, advice).await?;
         }
         ensure!(
             prints_version(&path, version),

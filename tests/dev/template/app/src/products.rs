@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use pgspan::{FromRow, sql};
-use pgspan_http::{Db, JsonBody, Problem, Query, Writer};
+use pgspan_http::{Db, JsonBody, Paging, Problem, Query, Writer};
 use serde::{Deserialize, Serialize};
 
 #[derive(FromRow, Serialize)]
@@ -21,14 +21,12 @@ pub(crate) struct Page {
 }
 
 /// `GET /products?after=…&limit=…`
-pub(crate) async fn list(Db(db): Db, mut query: Query) -> Result<Json<Page>, Problem> {
-    let after: i64 = query.optional("after")?.unwrap_or(0);
-    let limit: i64 = query.optional::<u16>("limit")?.unwrap_or(20).into();
-    query.finish()?;
-    let page = sql!("SELECT id, name, cents FROM products WHERE id > {after} ORDER BY id LIMIT {limit}");
-    let products: Vec<Product> = db.fetch_all(page.reads_only()).await?;
-    let is_full = i64::try_from(products.len()) == Ok(limit);
-    let next = products.last().filter(|_| is_full).map(|last| last.id);
+pub(crate) async fn list(Db(db): Db, query: Query) -> Result<Json<Page>, Problem> {
+    let paging: Paging<i64> = Paging::finish(query, 20, 100)?; // 20 unless asked for, 100 at most
+    let (after, one_more) = (paging.after.unwrap_or(0), paging.one_more());
+    let page = sql!("SELECT id, name, cents FROM products WHERE id > {after} ORDER BY id LIMIT {one_more}");
+    let rows: Vec<Product> = db.fetch_all(page.reads_only()).await?;
+    let (products, next) = paging.cut(rows, |last| last.id);
     Ok(Json(Page { products, next }))
 }
 

@@ -19,7 +19,10 @@ impl DurableObject for Pool {
     fn new(state: State, env: Env) -> Pool {
         log_to_console();
         Pool(PoolObject::new(&state, &env, |database| match (database, writes(&env)) {
-            (Ok(db), Ok(writes)) => {{crate_name}}::router(db, Options { writes, ..Options::default() }),
+            (Ok(db), Ok(writes)) => {
+                let options = Options { writes, ..Options::default() };
+                {{crate_name}}::router(db, options)
+            }
             (database, writes) => {
                 let faults: Vec<Error> = database.err().into_iter().flatten().chain(writes.err()).collect();
                 misconfigured(&faults)
