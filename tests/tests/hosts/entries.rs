@@ -2,7 +2,7 @@
 //!
 //! The entry dropped what it did not know (a schedule, an object of one's own, an alarm of the pool's object), and answered a request
 //! that never reached its object as if it had. Siblings that were looked for: each kind of failure of an object, of a read and of a
-//! write, with the entry and in Rust; rejections that are no errors; settings that say where requests go, as text and as numbers.
+//! write, with the entry and in Rust; rejections that are no errors; each kind of event (a queue, a message on a WebSocket); settings that say where requests go, as text and as numbers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
