@@ -22,7 +22,7 @@ use crate::time::{now, sleep};
 /// As on the native host: a fail-over or a changed DNS entry is followed within that.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A socket that is about to close is closed by then.
-const SOON: Duration = Duration::from_millis(250);
+pub(crate) const SOON: Duration = Duration::from_millis(250);
 
 /// Opens connections to one database, no more than the runtime allows.
 #[derive(Debug)]
@@ -55,17 +55,23 @@ impl Dialler {
 
     /// A connection whose login the server may still refuse, and what the server says unasked on it.
     pub(crate) async fn open(&self) -> Result<(Connection, Notifications)> {
-        self.within_the_deadline(self.patiently(false)).await
+        self.within_the_deadline(self.patiently(None, false)).await
     }
 
     /// The same, when the server has let it in.
     pub(crate) async fn open_settled(&self) -> Result<(Connection, Notifications)> {
-        self.within_the_deadline(self.patiently(true)).await
+        self.within_the_deadline(self.patiently(None, true)).await
     }
 
     /// A client of its own, for shared statements and LISTEN.
     pub(crate) async fn dial(&self) -> Result<Link> {
-        let (connection, notifications) = self.open_settled().await?;
+        let full = "shared connections and listeners have all sockets but one, which is for sessions: have fewer listeners, or \
+                    more objects";
+        // no longer than one that ends takes for that, so that the caller is told
+        let dialled =
+            within(self.settings.acquire_timeout / 2, full, async { Ok(self.sockets.dialled().await) });
+        let dialling = self.patiently(Some(dialled.await?), true);
+        let (connection, notifications) = self.within_the_deadline(dialling).await?;
         let (client, watch) =
             connection.into_client().ok_or_else(|| Error::unavailable("the connection is closed"))?;
         let mut link = Link::new(client, watch, notifications);
@@ -75,11 +81,14 @@ impl Dialler {
     }
 
     /// Waits for its turn after failed attempts, and for a socket. That wait is no failure of the server's.
-    async fn patiently(&self, settle: bool) -> Result<(Connection, Notifications)> {
+    async fn patiently(&self, dialled: Option<Permit>, settle: bool) -> Result<(Connection, Notifications)> {
         if let Some(backoff) = &self.backoff {
             backoff.turn().await;
         }
-        let permit = self.permit().await?;
+        let mut permit = self.permit().await?;
+        if let Some(dialled) = dialled {
+            permit = permit.dialled(dialled);
+        }
         let attempt = self.backoff.as_ref().map(|backoff| backoff.attempt(self.settings.acquire_timeout));
         let opened = async {
             let stream = link::open(&self.url, permit).await?;

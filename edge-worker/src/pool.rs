@@ -18,7 +18,7 @@ use worker::send::SendFuture;
 
 use crate::clock::Clock;
 use crate::connection::{CHECK_AFTER, Connection};
-use crate::dialler::Dialler;
+use crate::dialler::{Dialler, SOON};
 use crate::lock::lock;
 use crate::time::now;
 
@@ -80,10 +80,10 @@ impl PoolDriver {
 
     async fn take(&self) -> Result<Pooled> {
         let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::new() };
-        let taken = match self.pool.timeout_get(&at_once).await {
+        let taken = match self.making_room(self.pool.timeout_get(&at_once)).await {
             Err(PoolError::Timeout(_)) => {
                 let _place = Place::take(&self.waiting)?;
-                self.pool.timeout_get(&Timeouts::new()).await
+                self.making_room(self.pool.timeout_get(&Timeouts::new())).await
             }
             taken => taken,
         };
@@ -94,6 +94,31 @@ impl PoolDriver {
             }
             Err(PoolError::Backend(error)) => Err(error),
             Err(_) => Err(Error::unavailable("the pool gave no connection")),
+        }
+    }
+}
+
+impl PoolDriver {
+    /// Waits for a connection. If someone waits for a socket meanwhile, one that is idle gives up its own: a listener may have taken
+    /// the socket that the pool counts on.
+    async fn making_room<T>(&self, taking: impl Future<Output = T>) -> T {
+        let mut taking = Box::pin(taking);
+        loop {
+            match select(taking, self.clock.sleep(SOON)).await {
+                Either::Left((taken, _)) => return taken,
+                Either::Right(((), still)) => taking = still,
+            }
+            if self.dialler.sockets().are_wanted() {
+                self.close_one();
+            }
+        }
+    }
+
+    /// Closes one that is idle, if it is in somebody's way.
+    fn close_one(&self) {
+        if self.dialler.sockets().are_all_taken() {
+            let mut one = false;
+            self.pool.retain(|_, _| std::mem::replace(&mut one, true)); // the first is closed
         }
     }
 }
@@ -180,11 +205,8 @@ impl Driver for PoolDriver {
 
     fn dial(&self) -> impl Future<Output = Result<Link>> + Send {
         SendFuture::new(async {
-            if self.dialler.sockets().are_all_taken() {
-                let mut one = false;
-                self.pool.retain(|_, _| std::mem::replace(&mut one, true)); // the first is closed
-            }
-            self.dialler.dial().await
+            self.close_one();
+            self.making_room(self.dialler.dial()).await
         })
     }
 

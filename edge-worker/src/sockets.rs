@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// cancels.
 pub(crate) const CONNECTIONS_MOST: usize = 5;
 const CANCELS_MOST: usize = 1;
+/// Connections that are shared, or listen, at most: one is left for sessions.
+const DIALLED_MOST: usize = CONNECTIONS_MOST - 1;
 
 /// The sockets that a request or an object may have. Clones are the same ones.
 #[derive(Debug, Clone)]
@@ -18,6 +20,7 @@ pub(crate) struct Sockets(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     connections: Arc<Semaphore>,
+    dialled: Arc<Semaphore>,
     cancels: Arc<Semaphore>,
     /// The request they belong to has been answered.
     over: AtomicBool,
@@ -28,6 +31,14 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Permit {
     _permit: Option<OwnedSemaphorePermit>,
+    _dialled: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    /// The same for a connection that is shared, or listens.
+    pub(crate) fn dialled(self, dialled: Permit) -> Permit {
+        Permit { _dialled: dialled._permit, ..self }
+    }
 }
 
 /// Someone waits.
@@ -43,6 +54,7 @@ impl Sockets {
     pub(crate) fn new() -> Sockets {
         Sockets(Arc::new(Inner {
             connections: Arc::new(Semaphore::new(CONNECTIONS_MOST)),
+            dialled: Arc::new(Semaphore::new(DIALLED_MOST)),
             cancels: Arc::new(Semaphore::new(CANCELS_MOST)),
             over: AtomicBool::new(false),
             wanted: AtomicUsize::new(0),
@@ -55,6 +67,11 @@ impl Sockets {
         let permit = take(&self.0.connections).await;
         self.check()?; // it may have ended meanwhile
         Ok(permit)
+    }
+
+    /// A place among the connections that are shared, or listen.
+    pub(crate) async fn dialled(&self) -> Permit {
+        take(&self.0.dialled).await
     }
 
     /// The right to a socket that carries a cancel request. There is one also after the request was answered: what is cancelled
@@ -113,7 +130,7 @@ impl Sockets {
 }
 
 async fn take(semaphore: &Arc<Semaphore>) -> Permit {
-    Permit { _permit: semaphore.clone().acquire_owned().await.ok() } // it is never closed
+    Permit { _permit: semaphore.clone().acquire_owned().await.ok(), _dialled: None } // it is never closed
 }
 
 #[cfg(test)]
@@ -156,6 +173,21 @@ mod tests {
         let gave_up = sockets.connection();
         drop((place, gave_up));
         assert!(second.now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_is_dialled_leaves_one_for_sessions() {
+        let sockets = Sockets::new();
+        let mut open: Vec<Permit> = (0..DIALLED_MOST)
+            .map(|_| {
+                let dialled = sockets.dialled().now_or_never().unwrap();
+                at_once(&sockets).unwrap().unwrap().dialled(dialled)
+            })
+            .collect();
+        assert!(sockets.dialled().now_or_never().is_none());
+        assert!(at_once(&sockets).is_some(), "one is left");
+        open.pop();
+        assert!(sockets.dialled().now_or_never().is_some());
     }
 
     #[test]

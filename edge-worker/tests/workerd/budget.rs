@@ -2,7 +2,8 @@
 //!
 //! Six is what Cloudflare allows. The proxy says how many there are, and the kernel how many are under way. Looked for: sessions that
 //! can't be given back, by a changed setting, by a statement that was dropped and by an error in a transaction; a server that accepts
-//! and never answers; a host that swallows packets; the cancels that belong to them; all of it at once; and each in an object and in a
+//! and never answers; a host that swallows packets; the cancels that belong to them;
+//! one listener, and more than there are sockets; all of it at once; and each in an object and in a
 //! request of its own.
 
 use std::time::{Duration, Instant};
@@ -106,17 +107,64 @@ async fn in_a_storm_of_faults_there_are_never_more_than_six() -> Result<()> {
     assert!(well > 20, "only {well} requests were answered well: no storm, but a wreck");
     assert!(proxy.traffic().len() > 20, "{} connections were opened", proxy.traffic().len());
     proxy.pass().await;
+    let mut failed = Vec::new();
     let is_well = async || {
+        failed.clear();
         for path in ["/backend", "/shared", "/write"] {
-            if !ask(&pool, path, 3, 4).await?.is_empty() {
-                return Ok(false);
-            }
+            failed.extend(ask(&pool, path, 3, 4).await?);
         }
-        Ok(true)
+        Ok(failed.is_empty())
     };
-    within_async(Duration::from_secs(15), "all is well again", is_well).await?;
+    let is_well = within_async(Duration::from_secs(15), "all is well again", is_well).await;
+    is_well.with_context(|| format!("{} are open, and this failed: {failed:?}", proxy.open_now()))?;
     let known = async || Ok(proxy.open_now() <= 5 && proxy.open_now() == backends(&bed).await?);
     within_async(Duration::from_secs(5), "what is open is known to both ends", known).await
+}
+
+#[tokio::test]
+async fn a_listener_gets_a_socket_of_a_full_pool_and_nobody_starves() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    proxy.delay(Duration::from_millis(5));
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &[]).await?;
+    for path in ["/wait", "/shared"] {
+        assert_eq!(ask(&pool, path, 3, 8).await?, [""; 0], "{path}");
+    }
+    assert_eq!(proxy.open_now(), 5, "the pool is full");
+    let (listening, asked) = tokio::join!(get(&pool, "/listen/3"), async {
+        let mut failed = Vec::new();
+        for path in ["/wait", "/backend", "/write", "/shared"].repeat(5) {
+            failed.extend(ask(&pool, path, 1, 8).await?);
+            // so that some are idle while others wait
+            sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(failed)
+    });
+    assert_eq!(listening?.status, 200);
+    assert_eq!(asked?, [""; 0]);
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    Ok(())
+}
+
+#[tokio::test]
+async fn listeners_leave_a_socket_for_sessions_and_who_gets_none_is_told_so() -> Result<()> {
+    let bed = Bed::new().await?;
+    let proxy = Proxy::before(&bed.url).await?;
+    let pool = other_worker(&proxy.url(&bed.url), "pool", &[("ACQUIRE_TIMEOUT_MS", "2000")]).await?;
+    let listening = join_all((0..6).map(|_| get(&pool, "/listen/8")));
+    let writing = async {
+        sleep(Duration::from_millis(2500)).await;
+        ask(&pool, "/write", 3, 2).await
+    };
+    let (listened, written) = tokio::join!(listening, writing);
+    assert_eq!(written?, [""; 0]);
+    let listened = listened.into_iter().collect::<Result<Vec<_>>>()?;
+    let refused: Vec<&str> =
+        listened.iter().filter(|answer| answer.status == 503).map(|answer| answer.body.as_str()).collect();
+    assert!(refused.len() == 2 && refused.iter().all(|why| why.contains("listeners")), "{refused:?}");
+    assert!(proxy.most_open() <= SIX, "{}", proxy.most_open());
+    assert_eq!(ask(&pool, "/shared", 1, 4).await?, [""; 0]);
+    Ok(())
 }
 
 const STORM: [&str; 8] =

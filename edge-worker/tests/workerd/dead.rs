@@ -1,8 +1,8 @@
 //! A connection that died without a word: it is found out, it ends, and its place is free.
 //!
 //! Looked for: shared connections and exclusive ones, in use and idle; with statements that come after and without; a login that is
-//! never answered; a monitor that keeps nothing open; and what is written to the log meanwhile. In an object, and in
-//! requests of their own where these can have it.
+//! never answered; a whole pool that died while only a monitor asked; a monitor that keeps nothing open; and what is written to the
+//! log meanwhile. In an object, and in requests of their own where these can have it.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ async fn a_listener_ends_with_its_reader() -> Result<()> {
     told?;
     let heard = heard?;
     assert!(heard.status == 200 && heard.body.contains("told"), "{heard:?}");
-    all_closed(&proxy, Duration::from_secs(2)).await
+    all_closed(&proxy, Duration::from_secs(15)).await
 }
 
 #[tokio::test]
@@ -48,7 +48,8 @@ async fn a_deaf_listener_is_found_out_or_ends_with_its_reader() -> Result<()> {
         let (heard, ()) = tokio::join!(get(&pool, &path), dying);
         let heard = heard?;
         assert_eq!(heard.status, 200, "{}", heard.body);
-        all_closed(&proxy, Duration::from_secs(2)).await?;
+        // its good-bye takes two seconds at most; a busy machine takes longer
+        all_closed(&proxy, Duration::from_secs(15)).await?;
         anyhow::Ok(heard.body)
     };
     // 15 s of silence, then 5 s for an answer

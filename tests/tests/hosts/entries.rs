@@ -2,7 +2,7 @@
 //!
 //! The entry dropped what it did not know (a schedule, an object of one's own, an alarm of the pool's object), and answered a request
 //! that never reached its object as if it had. Siblings that were looked for: each kind of failure of an object, of a read and of a
-//! write, with the entry and in Rust; rejections that are no errors; settings that say where requests go, as text and as numbers.
+//! write, with the entry and in Rust; rejections that are no errors; each kind of event (a queue, a message on a WebSocket); settings that say where requests go, as text and as numbers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -119,6 +119,58 @@ export default {
         assert_eq!(bed.get("/scheduled").await?.text(), "done", "{front}");
         assert_eq!(bed.noted().await?, ["7 * * * *"], "{front}");
         eventually("its connection is closed", async || Ok(bed.database.states().await?.is_empty())).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_queue_and_a_websocket_use_the_database_and_give_it_back() -> Result<()> {
+    const WITH: &str = r#"
+import entry from "./entry.mjs";
+export * from "./entry.mjs";
+const { fetch: ask, queue } = entry;
+"#;
+    const WITHOUT: &str = r#"
+import Program from "./build/index.js";
+export * from "./build/index.js";
+const ask = (request, env, ctx) => new Program(ctx, env).fetch(request);
+const queue = (batch, env, ctx) => new Program(ctx, env).queue(batch);
+"#;
+    const REST: &str = r#"
+const message = (body, id) => ({ id, body, timestamp: new Date(), attempts: 1, ack() {}, retry() {} });
+export default {
+  async fetch(request, env, ctx) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/queue") {
+      const messages = ["one", "two"].map(message);
+      await queue({ queue: "notes", messages, ackAll() {}, retryAll() {} }, env, ctx);
+      return new Response("done");
+    }
+    if (pathname !== "/socket") return ask(request, env, ctx);
+    const { webSocket } = await ask(new Request(request.url, { headers: { upgrade: "websocket" } }), env, ctx);
+    webSocket.accept();
+    const answer = new Promise((heard) => webSocket.addEventListener("message", ({ data }) => heard(data)));
+    webSocket.send("told");
+    try {
+      return new Response(await answer);
+    } finally {
+      webSocket.close();
+    }
+  },
+};
+"#;
+    for front in [WITH, WITHOUT] {
+        let text = format!("{front}{REST}");
+        let bed = Bed::start(Launch { main: Main::Module(&text), ..Launch::default() }).await?;
+        let backend = bed.get("/backend").await?.text();
+        for _ in 0..2 {
+            assert_eq!(bed.get("/socket").await?.text(), backend, "{front}: a connection of the pool");
+        }
+        assert_eq!(bed.noted().await?, ["told", "told"], "{front}");
+        assert_eq!(bed.get("/queue").await?.text(), "done", "{front}");
+        assert_eq!(bed.noted().await?, ["told", "told", "one", "two"], "{front}");
+        let only_the_pool_s = async || Ok(bed.database.states().await?.len() == 1);
+        eventually("the queue's connections are closed", only_the_pool_s).await?;
     }
     Ok(())
 }

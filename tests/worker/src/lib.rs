@@ -17,8 +17,9 @@ use futures_util::StreamExt;
 use pgspan::{Database, Error, sql};
 use pgspan_edge::{Connections, PoolObject, forward, forward_to, log_to_console, lookup, respond, variable};
 use worker::{
-    Context, Delay, DurableObject, Env, Request, Response, Result, ScheduleContext, ScheduledEvent, State,
-    durable_object, event, wasm_bindgen, web_sys,
+    Context, Delay, DurableObject, Env, MessageBatch, Request, Response, Result, ScheduleContext,
+    ScheduledEvent, State, WebSocket, WebSocketIncomingMessage, WebSocketPair, durable_object, event,
+    wasm_bindgen, web_sys,
 };
 
 #[event(fetch)]
@@ -49,6 +50,17 @@ async fn scheduled(event: ScheduledEvent, env: Env, ctx: ScheduleContext) {
     }
 }
 
+/// Stores what came, over connections of its own.
+#[event(queue)]
+async fn queue(batch: MessageBatch<String>, env: Env, ctx: Context) -> Result<()> {
+    log_to_console();
+    let connections = Connections::from_env(&env, &ctx).map_err(|faults| format!("{faults:?}"))?;
+    for message in batch.messages()? {
+        note(&connections.database(), message.body()).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
 async fn note(database: &Database, what: &str) -> std::result::Result<(), Error> {
     let mut session = database.session().await?;
     session.execute(sql!("INSERT INTO noted (what) VALUES ({what})")).await?;
@@ -73,7 +85,27 @@ impl DurableObject for Pool {
         if request.path() == "/set-alarm" {
             self.state.storage().set_alarm(Duration::from_millis(300)).await?;
         }
+        if request.path() == "/socket" {
+            let WebSocketPair { client, server } = WebSocketPair::new()?;
+            self.state.accept_web_socket(&server);
+            return Response::from_websocket(client);
+        }
         self.object.fetch(request).await
+    }
+
+    /// Stores what it is told, over a connection of the pool, and says which process of PostgreSQL did.
+    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        let database = self.object.database().ok_or("the settings are wrong")?;
+        if let WebSocketIncomingMessage::String(text) = message {
+            note(&database, &text).await.map_err(|error| error.to_string())?;
+            let backend = backend(Shared(database)).await.map_err(|Failure(error)| error.to_string())?;
+            socket.send_with_str(backend)?;
+        }
+        Ok(())
+    }
+
+    async fn websocket_close(&self, _: WebSocket, _: usize, _: String, _: bool) -> Result<()> {
+        Ok(())
     }
 
     /// Stores that it was called, over a connection of the pool.
