@@ -41,7 +41,8 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | `uuid`, `chrono`, `jiff`, `time`, `rust_decimal` | their types as parameters and columns |
+//! | `uuid`, `chrono`, `jiff`, `time` | their types as parameters and columns |
+//! | `rust_decimal` | `Decimal`, a `numeric` to calculate with |
 //! | `testing` | a driver that speaks to a script, for tests without a server |
 //!
 //! None is on by default. Everything here compiles for `wasm32-unknown-unknown`.
@@ -54,6 +55,8 @@ pub mod book;
 mod connection_url;
 mod copy;
 mod database;
+#[cfg(feature = "rust_decimal")]
+mod decimal;
 pub mod driver;
 mod error;
 mod guard;
@@ -88,6 +91,8 @@ pub use batch::{Batch, Results};
 pub use connection_url::{ConnectionUrl, Tls};
 pub use copy::{CopyIn, CopyOut};
 pub use database::{Database, connect, connect_with};
+#[cfg(feature = "rust_decimal")]
+pub use decimal::Decimal;
 pub use driver::Driver;
 pub use error::{Error, ErrorDetail, Kind, Result, ServerError};
 pub use interval::Interval;

@@ -10,7 +10,7 @@ use crate::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
 /// A `numeric` as PostgreSQL writes it: `12.50`, `-0.001`, `NaN`, `Infinity`. Nothing is rounded, whatever the number of digits.
 ///
-/// It can't be calculated with. For that there is `rust_decimal::Decimal`, with the feature `rust_decimal`; or parse
+/// It can't be calculated with. For that there is `pgspan::Decimal`, with the feature `rust_decimal`; or parse
 /// [`as_str`](Numeric::as_str) into the type of any other crate. Two are equal if they are written alike: `1.0` is not `1.00`.
 ///
 /// ```
@@ -125,7 +125,7 @@ pub(crate) fn decode(raw: &[u8]) -> Option<String> {
     }
 }
 
-fn encode(text: &str, out: &mut BytesMut) -> Option<()> {
+pub(crate) fn encode(text: &str, out: &mut BytesMut) -> Option<()> {
     let (sign, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (NEGATIVE, rest),
         None => (0, text),

@@ -28,7 +28,7 @@ use serde::Serialize;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be sent to PostgreSQL as a parameter",
     note = "derive `pgspan::Enum` or `pgspan::Composite` for a type of yours, wrap it in `pgspan::Json`, \
-            or switch on the feature of its crate (`uuid`, `chrono`, `time`, `jiff`, `rust_decimal`)",
+            or switch on the feature of its crate (`uuid`, `chrono`, `time`, `jiff`)",
     note = "PostgreSQL has no unsigned integers: send `i64::from(n)`, or `i64::try_from(n)?` for a `u64` or `usize`; for an object \
             identifier `pgspan::Oid(n)`"
 )]
@@ -162,7 +162,7 @@ params! {
     Oid => OID, OID_ARRAY;
     Numeric => NUMERIC, NUMERIC_ARRAY;
     Interval => INTERVAL, INTERVAL_ARRAY;
-    #[cfg(feature = "rust_decimal")] rust_decimal::Decimal => NUMERIC, NUMERIC_ARRAY;
+    #[cfg(feature = "rust_decimal")] crate::decimal::Decimal => NUMERIC, NUMERIC_ARRAY;
     f32 => FLOAT4, FLOAT4_ARRAY;
     f64 => FLOAT8, FLOAT8_ARRAY;
     &str => TEXT, TEXT_ARRAY;

@@ -45,6 +45,15 @@ use proc_macro::TokenStream;
 /// assert_eq!(insert.text(), "INSERT INTO users(name) VALUES ($1)");
 /// ```
 ///
+/// Several literals are one text:
+///
+/// ```
+/// # use pgspan::sql;
+/// let id = 1_i64;
+/// let one = sql!("SELECT id, name " "FROM users WHERE id = {id}");
+/// assert_eq!(one.text(), "SELECT id, name FROM users WHERE id = $1");
+/// ```
+///
 /// The macro yields a `pgspan::Sql` that borrows the values: to keep it in a variable, keep computed values in
 /// variables too.
 ///

@@ -86,7 +86,7 @@ fn inspection(inspection: Inspection) -> TokenStream {
     }
 }
 
-/// `"SQL", name = value, …`
+/// `"SQL" "and more of it", name = value, …`
 struct Input {
     sql: LitStr,
     arguments: Vec<Argument>,
@@ -101,7 +101,7 @@ impl Parse for Input {
         }
         let span = input.span();
         let sql = match input.parse() {
-            Ok(Lit::Str(sql)) => sql,
+            Ok(Lit::Str(sql)) => joined(sql, input)?,
             _ => return Err(syn::Error::new(span, not_text)),
         };
         if !input.is_empty() && !input.peek(Token![,]) {
@@ -113,6 +113,25 @@ impl Parse for Input {
         }
         if input.is_empty() { Ok(Self { sql, arguments }) } else { Err(input.error("expected a comma")) }
     }
+}
+
+/// A literal with those that stand behind it, as one: they are joined as they are, without a space between them.
+fn joined(first: LitStr, input: ParseStream<'_>) -> syn::Result<LitStr> {
+    if !input.peek(LitStr) {
+        return Ok(first);
+    }
+    let mut text = first.value();
+    while input.peek(LitStr) {
+        let next: LitStr = input.parse()?;
+        let is_space = |c: Option<char>| c.is_none_or(char::is_whitespace);
+        if !is_space(text.chars().next_back()) && !is_space(next.value().chars().next()) {
+            let message =
+                "two literals are joined as they are: end the first one or begin this one with a space";
+            return Err(syn::Error::new(next.span(), message));
+        }
+        text.push_str(&next.value());
+    }
+    Ok(LitStr::new(&text, first.span()))
 }
 
 /// `name = value`

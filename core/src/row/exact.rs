@@ -1,6 +1,6 @@
 //! Values that `postgres-types` would read as another value, or that its types can't hold: looked at before they are read.
 //!
-//! An address with its network's length loses it as `IpAddr`; `rust_decimal` rounds what has more digits than it can hold; 24:00 is 00:00 for `chrono` and `time`; infinity is the year 294,277 for
+//! An address with its network's length loses it as `IpAddr`; `Decimal` has no place for more than 28 digits; 24:00 is 00:00 for `chrono` and `time`; infinity is the year 294,277 for
 //! `SystemTime`; a `timestamp` without a time zone is no moment. In WebAssembly the standard library counts `SystemTime` from 1970 on, and
 //! to subtract from that panics, which ends the whole isolate.
 
@@ -38,7 +38,7 @@ pub(super) fn check(row: &Row, position: usize, wanted: &str) -> Result<()> {
 }
 
 const SYSTEM_TIME: &str = "std::time::SystemTime";
-const DECIMAL: &str = "rust_decimal::";
+const DECIMAL: &str = "pgspan::decimal::Decimal";
 const IP_ADDR: &str = "core::net::ip_addr::IpAddr";
 
 /// Where the types are defined that are concerned. Others may know what to do with any value.
@@ -88,7 +88,7 @@ fn fault(ty: &Type, raw: &[u8], wanted: &str) -> Option<&'static str> {
     }
 }
 
-/// What `rust_decimal` would round: it holds an integer of 96 bits, with 28 places behind the point at most.
+/// What `Decimal` has no place for: it holds an integer of 96 bits, with 28 places behind the point at most.
 fn does_not_fit_decimal(text: &str) -> Option<&'static str> {
     const PLACES: usize = 28;
     const LARGEST: u128 = (1 << 96) - 1;

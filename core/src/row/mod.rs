@@ -311,7 +311,7 @@ macro_rules! scalars {
 scalars! {
     bool; i8; i16; i32; i64; crate::oid::Oid; crate::numeric::Numeric; crate::interval::Interval; f32; f64; String; Box<str>;
     std::time::SystemTime; std::net::IpAddr; serde_json::Value;
-    #[cfg(feature = "rust_decimal")] rust_decimal::Decimal;
+    #[cfg(feature = "rust_decimal")] crate::decimal::Decimal;
     #[cfg(feature = "uuid")] uuid::Uuid;
     #[cfg(feature = "chrono")] chrono::NaiveDate;
     #[cfg(feature = "chrono")] chrono::NaiveTime;

@@ -6,8 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use pgspan::{FromRow, Interval, Json, Kind, Numeric, Oid, Param, Session, Sql, sql};
-use rust_decimal::Decimal;
+use pgspan::{Decimal, FromRow, Interval, Json, Kind, Numeric, Oid, Param, Session, Sql, sql};
 
 use crate::support::{Bed, Via};
 

@@ -48,6 +48,22 @@ fn a_name_used_twice_is_bound_once() {
 }
 
 #[test]
+fn literals_side_by_side_are_one_statement() {
+    let c_a = captured(quote!(a));
+    expands(
+        quote!("SELECT a, b " "FROM t" " WHERE a = {a}" r#" AND "c" = 1"#),
+        quote!(::pgspan::Sql::from_macro(
+            "SELECT a, b FROM t WHERE a = $1 AND \"c\" = 1",
+            ::pgspan::macros::Inspection::PLAIN,
+            ::std::vec![#c_a]
+        )),
+    );
+    for input in [quote!("SELECT a" "FROM t"), quote!("SELECT a," "b"), quote!("SELECT {a}" "{a}")] {
+        assert!(error(input).contains("with a space"));
+    }
+}
+
+#[test]
 fn what_is_tested_for_null_is_bound_for_that_alone() {
     let c_a = captured(quote!(a));
     expands(
@@ -223,7 +239,7 @@ fn what_does_not_parse_is_an_error_and_no_panic() {
     for input in [
         quote!(),
         quote!("SELECT 1"; a = 1),
-        quote!("SELECT 1" "SELECT 2"),
+        quote!("SELECT 1" 2),
         quote!("SELECT {a}", a =),
         quote!("SELECT {a}", a = 1 b = 2),
         quote!("SELECT {a}",,),
