@@ -90,7 +90,9 @@ pub(crate) fn optional<T: FromRow>(outcome: Outcome) -> Result<Option<T>> {
         0 | 1 => Ok(from_rows(outcome.rows)?.pop()),
         rows if outcome.is_cut => Err(Error::new(
             Kind::TooManyRows,
-            format!("{rows} rows came where one was expected, and more were to come: they were not waited for"),
+            format!(
+                "{rows} rows came where one was expected, and more were to come: they were not waited for"
+            ),
         )),
         rows => Err(Error::new(Kind::TooManyRows, format!("{rows} rows came where one was expected"))),
     }

@@ -10,8 +10,7 @@ use crate::guard::Watch;
 use crate::prepared::Prepared;
 use crate::scope::{Elapsed, Scope};
 
-/// So many statements may wait on one connection; further ones are refused. It is below the number of marks there are, so that those of
-/// what waits differ, and far above what a healthy server leaves waiting.
+/// So many statements may wait on one connection; further ones are refused. It is far above what a healthy server leaves waiting.
 const MOST: usize = 2_048;
 
 /// The check's own deadline: a healthy server answers an empty statement in a few milliseconds.
