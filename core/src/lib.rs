@@ -42,10 +42,11 @@
 //! | | |
 //! | --- | --- |
 //! | `uuid`, `chrono`, `jiff`, `time` | their types as parameters and columns |
+//! | `float_roundtrip`, on by default | a float of a JSON document comes back with the same bits |
 //! | `rust_decimal` | `Decimal`, a `numeric` to calculate with |
 //! | `testing` | a driver that speaks to a script, for tests without a server |
 //!
-//! None is on by default. Everything here compiles for `wasm32-unknown-unknown`.
+//! Only `float_roundtrip` is on by default. Everything here compiles for `wasm32-unknown-unknown`.
 
 // The derives and `sql!` name this crate as a user would.
 extern crate self as pgspan;
