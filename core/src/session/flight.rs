@@ -345,7 +345,7 @@ impl Session {
     /// Enters what the server has for a limit now, outside of a transaction.
     pub(crate) fn enter_limits(&mut self, lines: &[Line<'_>], answers: &[Answer]) {
         let set = lines.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
-        self.account.kept = set.filter_map(|(line, _)| line.sets).last().unwrap_or(self.account.kept);
+        self.account.kept = set.filter_map(|(line, _)| line.sets).next_back().unwrap_or(self.account.kept);
     }
 
     /// A limit that could not be set: in a transaction that failed that is so of all that is behind the failure.
