@@ -10,7 +10,7 @@ use tokio_postgres::{Client, CopyInSink, CopyOutStream};
 
 use crate::error::{Error, Kind, Result, Stake, Verdict};
 use crate::scope::Elapsed;
-use crate::session::{Limit, Session};
+use crate::session::{Limit, Session, Unfinished, ended};
 use crate::sql::{Encoded, Sql};
 use crate::stream::Sent;
 use crate::transaction::Transaction;
@@ -24,13 +24,14 @@ use crate::transaction::Transaction;
 #[must_use = "a COPY that is not finished is rolled back"]
 pub struct CopyIn<'s> {
     session: &'s mut Session,
+    log: Unfinished,
     limit: Limit,
     sink: Pin<Box<CopyInSink<Bytes>>>,
 }
 
 impl<'s> CopyIn<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyIn<'s>> {
-        let limit = session.copy_limit(sql);
+        let (limit, log) = (session.copy_limit(sql), Unfinished::new(&session.scope, sql));
         let sink = session
             .start_copy(depth, sql, Command::CopyIn, limit, |client, encoded| {
                 Box::pin(client.copy_in(encoded.text()))
@@ -39,7 +40,7 @@ impl<'s> CopyIn<'s> {
         // tokio-postgres gives up a refused COPY with a Sync no one waits for, and ends over its answer
         session.account.broken |= matches!(&sink, Err(error) if error.kind() == Kind::Server);
         let sink = sink?;
-        Ok(CopyIn { session, limit, sink: Box::pin(sink) })
+        Ok(CopyIn { session, log, limit, sink: Box::pin(sink) })
     }
 
     /// Sends a piece of data, waiting while the server is behind.
@@ -55,7 +56,7 @@ impl<'s> CopyIn<'s> {
     pub async fn send(&mut self, data: impl Into<Bytes>) -> Result<()> {
         let scope = &self.session.scope;
         let sent = scope.within(self.limit.deadline(scope.settings()), self.sink.send(data.into())).await;
-        self.session.copied(sent)
+        self.session.copied(&mut self.log, sent)
     }
 
     /// Says that this was all, and gives the number of rows.
@@ -71,8 +72,10 @@ impl<'s> CopyIn<'s> {
         let scope = &self.session.scope;
         let deadline = self.limit.deadline(scope.settings());
         let (done, _) = scope.flight(scope.within(deadline, self.sink.as_mut().finish())).await;
-        let rows = self.session.copied(done)?;
+        let rows = self.session.copied(&mut self.log, done)?;
         self.session.account.unanswered -= 1;
+        self.log.rows = rows;
+        self.log.end("ok");
         Ok(rows)
     }
 }
@@ -85,6 +88,7 @@ impl<'s> CopyIn<'s> {
 /// Read it to its end: dropped before, it ends the session's connection, and the transaction is rolled back.
 pub struct CopyOut<'s> {
     session: &'s mut Session,
+    log: Unfinished,
     limit: Limit,
     stream: Pin<Box<CopyOutStream>>,
     over: bool,
@@ -92,13 +96,13 @@ pub struct CopyOut<'s> {
 
 impl<'s> CopyOut<'s> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<CopyOut<'s>> {
-        let limit = session.copy_limit(sql);
+        let (limit, log) = (session.copy_limit(sql), Unfinished::new(&session.scope, sql));
         let stream = session
             .start_copy(depth, sql, Command::CopyOut, limit, |client, encoded| {
                 Box::pin(client.copy_out(encoded.text()))
             })
             .await?;
-        Ok(CopyOut { session, limit, stream: Box::pin(stream), over: false })
+        Ok(CopyOut { session, log, limit, stream: Box::pin(stream), over: false })
     }
 
     /// The next piece of data, or `None` after the last.
@@ -120,8 +124,9 @@ impl<'s> CopyOut<'s> {
         self.over = !matches!(piece, Ok(Ok(Some(_))));
         if matches!(piece, Ok(Ok(None))) {
             self.session.account.unanswered -= 1;
+            self.log.end("ok");
         }
-        self.session.copied(piece)
+        self.session.copied(&mut self.log, piece)
     }
 }
 
@@ -194,7 +199,16 @@ impl Session {
     }
 
     /// Enters what became of a piece of a COPY into the account.
-    fn copied<T>(&mut self, piece: Result<Result<T, tokio_postgres::Error>, Elapsed>) -> Result<T> {
+    fn copied<T>(
+        &mut self,
+        log: &mut Unfinished,
+        piece: Result<Result<T, tokio_postgres::Error>, Elapsed>,
+    ) -> Result<T> {
+        match &piece {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => log.end(ended(error)),
+            Err(_) => log.end("no answer"),
+        }
         match piece {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => {

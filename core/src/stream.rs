@@ -14,7 +14,9 @@ use crate::error::{Error, Kind, Result, Stake};
 use crate::port::BoxFuture;
 use crate::row::{FromRow, Shape};
 use crate::session::pipeline::{Pipeline, perform, stream};
-use crate::session::{Behind, Limit, Line, Role, Session, Want, limit_set_by, log_start, stake};
+use crate::session::{
+    Behind, Limit, Line, Role, Session, Unfinished, Want, ended, limit_set_by, log_start, stake,
+};
 use crate::sql::{Encoded, Sql};
 use crate::transaction::Transaction;
 
@@ -31,6 +33,7 @@ pub struct Rows<'s, T> {
     /// Runs while no row is there.
     deadline: Option<BoxFuture<()>>,
     over: bool,
+    log: Unfinished,
     row: PhantomData<fn() -> T>,
 }
 
@@ -38,6 +41,7 @@ impl<'s, T: FromRow> Rows<'s, T> {
     pub(crate) async fn open(session: &'s mut Session, depth: usize, sql: &Sql<'_>) -> Result<Rows<'s, T>> {
         let stake = stake(depth, sql);
         session.before_flight(depth, std::slice::from_ref(sql)).await?;
+        let log = Unfinished::new(&session.scope, sql);
         let limit = sql.own_timeout().map_or(session.account.limit(), Limit::Of);
         let rows = session
             .start(depth, sql, stake, limit, |client, encoded| Box::pin(stream(client, encoded)))
@@ -51,6 +55,7 @@ impl<'s, T: FromRow> Rows<'s, T> {
             limit,
             deadline: None,
             over: false,
+            log,
             row: PhantomData,
         })
     }
@@ -72,21 +77,27 @@ impl<'s, T: FromRow> Rows<'s, T> {
         match self.rows.as_mut().poll_next(cx) {
             Poll::Ready(Some(Ok(row))) => {
                 self.deadline = None;
+                self.log.rows += 1;
                 Poll::Ready(Some(self.shape.read(row)))
             }
             Poll::Ready(Some(Err(error))) => {
                 self.session.account.unanswered -= 1;
+                self.log.end(ended(&error));
                 Poll::Ready(Some(Err(self.session.judge(error, self.stake, &Sql::new("")))))
             }
             Poll::Ready(None) => {
                 self.session.account.unanswered -= 1;
+                self.log.end("ok");
                 Poll::Ready(None)
             }
             Poll::Pending => {
                 let scope = &self.session.scope;
                 let deadline = self.deadline.get_or_insert_with(|| scope.sleep_within(self.limit));
                 match deadline.as_mut().poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(Some(Err(Error::deadline(self.stake)))),
+                    Poll::Ready(()) => {
+                        self.log.end("no answer");
+                        Poll::Ready(Some(Err(Error::deadline(self.stake))))
+                    }
                     Poll::Pending => Poll::Pending,
                 }
             }

@@ -32,6 +32,41 @@ pub(crate) fn log_start<T>(
     }
 }
 
+/// A statement that is answered bit by bit, until its end is logged. It borrows nothing, so that whoever drops it late holds up nobody.
+pub(crate) struct Unfinished {
+    /// If it is logged at all.
+    logged: Option<(String, Scope)>,
+    begun: Duration,
+    /// How many rows came.
+    pub(crate) rows: u64,
+}
+
+impl Unfinished {
+    pub(crate) fn new(scope: &Scope, sql: &Sql<'_>) -> Unfinished {
+        let is_logged = tracing::enabled!(target: TARGET, tracing::Level::DEBUG);
+        let logged = is_logged.then(|| (sql.shown().into_owned(), scope.clone()));
+        Unfinished { logged, begun: scope.now(), rows: 0 }
+    }
+
+    /// Logs its end, once. How long it took is also a matter of its reader, so that it is no warning.
+    pub(crate) fn end(&mut self, outcome: &str) {
+        let Some((statement, scope)) = self.logged.take() else { return };
+        let (ms, rows) = (scope.now().saturating_sub(self.begun).as_secs_f64() * 1e3, self.rows);
+        tracing::debug!(target: TARGET, statement, ms, rows, outcome, "the end of a statement");
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.end("given up");
+    }
+}
+
+/// How a statement ended, in a word.
+pub(crate) fn ended(error: &tokio_postgres::Error) -> &str {
+    error.code().map_or("lost", |code| code.code())
+}
+
 fn is_slow(scope: &Scope, waited: Duration) -> bool {
     waited >= scope.settings().slow_statement
 }
@@ -49,7 +84,7 @@ fn log(scope: &Scope, waited: Duration, statements: &[(&Sql<'_>, Came<'_>)]) {
         texts.push(sql.shown());
         match came {
             Some(Ok(affected)) => rows += affected,
-            Some(Err(error)) => failed = failed.or(Some(error.code().map_or("lost", |code| code.code()))),
+            Some(Err(error)) => failed = failed.or(Some(ended(error))),
             None => failed = failed.or(Some("no answer")),
         }
     }

@@ -14,7 +14,7 @@ pub(crate) use account::{Block, Start};
 pub(crate) use fetch::{fetches, one, optional};
 pub(crate) use flight::{Failed, Line, Role, limit_set_by};
 pub(crate) use limit::Limit;
-pub(crate) use log::{log_flight, log_start};
+pub(crate) use log::{Unfinished, ended, log_flight, log_start};
 pub(crate) use pipeline::Want;
 pub use session::Session;
 pub(crate) use session::{Behind, only_in_transaction, stake};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pgspan::testing::Reply;
+use pgspan::types::Type;
 use pgspan::{Settings, Sql, sql};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -57,6 +58,12 @@ impl Visit for Line {
 fn logged(level: Level, settings: Settings, work: impl AsyncFnOnce(pgspan::Database)) -> Vec<String> {
     let mut bed = Bed::with(settings, |statement| match statement.text() {
         "SELECT fails" => Reply::error("22012"),
+        "SELECT n" => Reply::columns(&[("n", Type::INT8)]).row(&[&1_i64]).row(&[&2_i64]),
+        "SELECT n then fails" => Reply::columns(&[("n", Type::INT8)])
+            .row(&[&1_i64])
+            .row(&[&2_i64])
+            .then(Reply::error("22012")),
+        "COPY t TO STDOUT" => Reply::copy_out(["1\n"]),
         "SELECT lost" => Reply::close(),
         "SELECT silent" => Reply::silence(),
         "SELECT slow" => Reply::affected(1).after(Duration::from_millis(1500)),
@@ -100,9 +107,38 @@ fn each_statement_is_logged_at_debug_with_its_time_and_rows() {
             line("DELETE FROM t", "4.0", 3, "ok"), // and BEGIN ahead of it
             line("COMMIT", "2.0", 0, "ok"),
             line("SELECT rows", "2.0", 0, "ok"), // its start
+            end("SELECT rows", "2.0", 0, "given up"),
             line("SELECT lost", "0.0", 0, "lost"),
         ]
     );
+}
+
+/// The end of a statement that is answered bit by bit.
+fn end(statement: &str, ms: &str, rows: u32, outcome: &str) -> String {
+    format!(
+        "DEBUG message=the end of a statement statement={statement:?} ms={ms} rows={rows} outcome={outcome:?}"
+    )
+}
+
+#[test]
+fn a_stream_and_a_copy_are_logged_at_their_ends_too() {
+    let lines = logged(Level::DEBUG, Settings::default(), async |db| {
+        let mut session = db.session().await.unwrap();
+        let mut rows = session.fetch_stream::<i64>("SELECT n").await.unwrap();
+        while rows.next().await.unwrap().is_some() {}
+        let mut rows = session.fetch_stream::<i64>("SELECT n then fails").await.unwrap();
+        while let Ok(Some(_)) = rows.next().await {}
+        let mut tx = session.transaction();
+        let mut copy = tx.copy_out("COPY t TO STDOUT").await.unwrap();
+        while copy.next().await.unwrap().is_some() {}
+    });
+    let ends: Vec<&String> = lines.iter().filter(|line| line.contains("the end")).collect();
+    let expected = [
+        end("SELECT n", "0.0", 2, "ok"),
+        end("SELECT n then fails", "0.0", 2, "22012"),
+        end("COPY t TO STDOUT", "2.0", 0, "ok"),
+    ];
+    assert_eq!(ends, expected.iter().collect::<Vec<_>>());
 }
 
 #[test]

@@ -17,11 +17,13 @@ pub(super) async fn limits(
     url: &ConnectionUrl,
     settings: &Settings,
 ) -> Result<Finding, tokio_postgres::Error> {
-    let (Some(options), None) = (settings.startup_options(), url.postgres().get_options()) else {
+    let Some(options) = settings.startup_options() else {
         return Ok(good("pooler", "nothing is asked of the session"));
     };
-    let asked: Vec<(&str, &str)> =
-        options.split_whitespace().filter_map(|option| option.split_once('=')).collect();
+    // what the URL asks for goes behind, and may say otherwise
+    let theirs = url.postgres().get_options().unwrap_or_default();
+    let asked = options.split_whitespace().filter_map(|option| option.split_once('='));
+    let asked: Vec<(&str, &str)> = asked.filter(|(name, _)| !theirs.contains(name)).collect();
     let names: Vec<&str> = asked.iter().map(|(name, _)| *name).collect();
     let select = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)";
     let mut found = HashSet::new();
