@@ -31,7 +31,12 @@ pub(crate) struct Numbers {
     b: i64,
 }
 
-pub(crate) async fn post_add(Db(db): Db, JsonBody(Numbers { a, b }): JsonBody<Numbers>) -> Answer<Json<Sum>> {
+pub(crate) async fn post_add(
+    Db(db): Db,
+    query: Query,
+    JsonBody(Numbers { a, b }): JsonBody<Numbers>,
+) -> Answer<Json<Sum>> {
+    query.finish()?; // it has none
     Ok(Json(db.fetch_one(sum(&a, &b)).await?))
 }
 
@@ -45,8 +50,10 @@ pub(crate) struct New {
 pub(crate) async fn post_users(
     _: Writer,
     Db(db): Db,
+    query: Query,
     JsonBody(New { names }): JsonBody<New>,
 ) -> Answer<(StatusCode, Json<Stored>)> {
+    query.finish()?; // it has none
     check_names(&names)?;
     let mut session = db.session().await?;
     let users = users::insert(&mut session, &names).await?;

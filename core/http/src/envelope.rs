@@ -108,7 +108,8 @@ fn finish(response: Response, id: HeaderValue, db: &Database) -> Response {
     let mut response = seal(response, id);
     if let (round_trips @ 1.., waited) = db.round_trips() {
         let (millis, micros) = (waited.as_millis(), waited.subsec_micros() % 1000);
-        let timing = format!("db;dur={millis}.{micros:03};desc=\"{round_trips} round trips\"");
+        let plural = if round_trips == 1 { "" } else { "s" };
+        let timing = format!("db;dur={millis}.{micros:03};desc=\"{round_trips} round trip{plural}\"");
         let timing = HeaderValue::from_maybe_shared(Bytes::from(timing)).ok();
         response.headers_mut().extend(timing.map(|timing| (SERVER_TIMING, timing)));
     }

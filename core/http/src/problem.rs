@@ -3,7 +3,7 @@
 use std::fmt;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -58,7 +58,8 @@ struct Fault {
     retryable: bool,
     sqlstate: Option<String>,
     constraint: Option<String>,
-    challenge: Option<&'static str>,
+    /// One more of the answer's headers.
+    header: Option<(HeaderName, &'static str)>,
     /// For the log alone; without values, as all of pgspan's errors are.
     cause: Option<String>,
 }
@@ -89,7 +90,7 @@ impl Problem {
             retryable: false,
             sqlstate: None,
             constraint: None,
-            challenge: None,
+            header: None,
             cause: None,
         }))
     }
@@ -168,7 +169,7 @@ impl Problem {
 
     pub(crate) fn unauthorized(challenge: &'static str, detail: &str) -> Problem {
         let mut problem = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
-        problem.0.challenge = Some(challenge);
+        problem.0.header = Some((WWW_AUTHENTICATE, challenge));
         problem
     }
 
@@ -190,6 +191,13 @@ impl Problem {
 
     pub(crate) fn unsupported_media_type(detail: &str) -> Problem {
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    /// The body is compressed. RFC 9110, 15.5.16: `Accept-Encoding` says what would be taken.
+    pub(crate) fn unsupported_encoding() -> Problem {
+        let mut problem = Problem::unsupported_media_type("a body must not be compressed");
+        problem.0.header = Some((ACCEPT_ENCODING, "identity"));
+        problem
     }
 
     pub(crate) fn headers_too_large() -> Problem {
@@ -247,8 +255,8 @@ impl Problem {
         if problem.retryable && problem.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Some(challenge) = problem.challenge {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some((name, value)) = problem.header {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }

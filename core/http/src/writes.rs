@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use pgspan::{Error, Kind};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -74,8 +74,9 @@ impl Writes {
         if !headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_json) {
             return Err(Problem::unsupported_media_type("Content-Type must be application/json"));
         }
-        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(Problem::unsupported_media_type("a body must not be compressed"));
+        let is_identity = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| !is_identity(encoding)) {
+            return Err(Problem::unsupported_encoding());
         }
         self.check_host(uri, headers)?;
         self.check_origin(uri, headers)

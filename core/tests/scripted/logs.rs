@@ -59,10 +59,9 @@ fn logged(level: Level, settings: Settings, work: impl AsyncFnOnce(pgspan::Datab
     let mut bed = Bed::with(settings, |statement| match statement.text() {
         "SELECT fails" => Reply::error("22012"),
         "SELECT n" => Reply::columns(&[("n", Type::INT8)]).row(&[&1_i64]).row(&[&2_i64]),
-        "SELECT n then fails" => Reply::columns(&[("n", Type::INT8)])
-            .row(&[&1_i64])
-            .row(&[&2_i64])
-            .then(Reply::error("22012")),
+        "SELECT n then fails" => {
+            Reply::columns(&[("n", Type::INT8)]).row(&[&1_i64]).row(&[&2_i64]).then(Reply::error("22012"))
+        }
         "COPY t TO STDOUT" => Reply::copy_out(["1\n"]),
         "SELECT lost" => Reply::close(),
         "SELECT silent" => Reply::silence(),
