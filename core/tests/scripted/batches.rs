@@ -1,3 +1,8 @@
+//! Batches: several statements in one flight.
+//!
+//! Siblings that were looked for: none, one and several statements; one that fails, or can't be written, in each place; atomic and not; what is
+//! tried again, and what is not any more.
+
 use bytes::BytesMut;
 use pgspan::testing::Reply;
 use pgspan::types::{IsNull, ToSql, Type};

@@ -1,4 +1,6 @@
 //! Futures that are dropped at every one of their polls.
+//!
+//! Siblings that were looked for: every way of sending, on an empty pool and on a warm one, with answers that come whole and in pieces.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,7 @@
 //! Connections that are lost, and what may have been committed by then.
+//!
+//! Siblings that were looked for: closed, ended by FATAL, ended by an error that a pooler made, and cut in the middle of a message; at BEGIN, at a
+//! statement, between two, at COMMIT; a transaction, one of one flight, autocommit, read only and not.
 
 use pgspan::testing::Reply;
 use pgspan::{Kind, Sql, TransactionOptions};

@@ -1,3 +1,7 @@
+//! Rows, read as structs, tuples and values, and by hand.
+//!
+//! Siblings that were looked for: each way a row can misfit; no row, one and more; an error behind some rows; a COPY that is refused.
+
 use pgspan::testing::Reply;
 use pgspan::types::Type;
 use pgspan::{Database, FromRow, Kind, Row};

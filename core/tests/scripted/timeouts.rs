@@ -1,4 +1,7 @@
 //! Deadlines, on a clock that the tests move.
+//!
+//! Siblings that were looked for: a statement in autocommit, in a transaction, a COMMIT, a ROLLBACK, a stream, a COPY, a login; our own limit, and
+//! a caller's.
 
 use std::time::Duration;
 

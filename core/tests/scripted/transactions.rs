@@ -1,3 +1,8 @@
+//! Transactions and savepoints: what is sent for them, and what a failure inside leaves.
+//!
+//! Siblings that were looked for: committed, rolled back, dropped, without a statement, as a dry run; savepoints in savepoints; a failure of the
+//! beginning, of a statement, of what could not be sent, of the COMMIT.
+
 use pgspan::testing::{Reply, Status};
 use pgspan::{Isolation, Kind, TransactionOptions};
 

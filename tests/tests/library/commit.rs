@@ -1,4 +1,8 @@
 //! A commit that says it is one is one.
+//!
+//! Siblings that were looked for: what can fail before a COMMIT, and be swallowed (a statement, a parameter, a refusal, a savepoint's beginning);
+//! what fails at it (a deferred constraint); the connection lost before it, with it, and behind it; a transaction, an atomic batch, the last
+//! flight, and autocommit; a deadline before and behind it.
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! COPY in both directions.
+//!
+//! Siblings that were looked for: both directions, each given to the other's function, and the server's own files; refused at the start, by a
+//! row, by its transaction; dropped in the middle.
 
 use anyhow::{Context, Result};
 use pgspan::{Kind, sql};

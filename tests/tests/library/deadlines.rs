@@ -1,4 +1,7 @@
 //! Everything ends in time, and what was dropped leaves nothing behind.
+//!
+//! Siblings that were looked for: each limit of the server, and our own behind it; a path that dies, is slow, or is cut into bytes; a session,
+//! a transaction and a future that are dropped, at each poll.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,8 @@
 //! Statements that are prepared where a setting asks for it.
+//!
+//! Siblings that were looked for: each way of sending; what makes a prepared statement useless (another shape of its table, DISCARD ALL, a
+//! transaction that failed around its preparation), on a session, on a shared connection, in a batch, in a transaction; what only looks like
+//! that; text and types that are not prepared.
 
 use std::time::Duration;
 

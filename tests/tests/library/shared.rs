@@ -1,4 +1,7 @@
 //! Single statements on the connections they share.
+//!
+//! Siblings that were looked for: what one caller can do to the others (a slow statement, an error, a dropped future, a hurry), and what a
+//! connection can (its server ends, it breaks).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,7 @@
 //! Reading much, bit by bit.
+//!
+//! Siblings that were looked for: in autocommit, in a transaction, and as its first statement; a reader that is slow, stops, or goes; an error in
+//! the middle. How long each row may take is in `limits`.
 
 use std::time::Duration;
 
