@@ -2,6 +2,7 @@
 
 use super::Watch;
 use super::frontend::Step;
+use super::mark::Mark;
 use super::protocol::Protocol;
 
 const IDLE: (u8, &[u8]) = (b'Z', b"I");
@@ -32,6 +33,33 @@ fn a_statement_is_answered_in_its_order_and_with_its_rows() {
     assert_eq!(in_place(&asked, &[&start[..], &[done]].concat()), 4, "a missing row");
     assert_eq!(in_place(&asked, &[&start[..], &[(b'D', b"\0\x02")]].concat()), 4, "another's row");
     assert_eq!(in_place(&asked, &[&start[..], &[row, IDLE]].concat()), 5, "a missing CommandComplete");
+}
+
+/// Looked for as siblings: the mark of another, none, a mark where none was sent, an error in front of it, behind it, and in the place of one.
+#[test]
+fn an_answer_without_its_mark_is_noticed_before_anything_of_it() {
+    let (mark, other) = (Mark::START.next(), Mark::START);
+    let asked = [Step::Mark(mark), Step::Parse, Step::Bind(0), Step::Execute, Step::Sync];
+    let (told, others) = (told(mark), told(other));
+    let marked = |told: &'static [u8]| [(b'1', &b""[..]), (b't', told), (b'n', &b""[..])];
+    let rest: [(u8, &[u8]); 4] = [(b'1', b""), (b'2', b""), (b'C', b"SET\0"), IDLE];
+    assert_eq!(in_place(&asked, &[&marked(told)[..], &rest].concat()), 7);
+    assert_eq!(in_place(&asked, &[&marked(others)[..], &rest].concat()), 1, "another's");
+    assert_eq!(in_place(&asked, &rest), 1, "none");
+    assert_eq!(in_place(&asked[1..], &[&marked(told)[..], &rest].concat()), 1, "one that was not sent");
+    let failed: [(u8, &[u8]); 2] = [(b'E', b""), IDLE];
+    assert_eq!(in_place(&asked, &[&marked(told)[..], &failed].concat()), 5);
+    let twice = [&asked[..], &[Step::Mark(mark.next()), Step::Parse, Step::Sync]].concat();
+    let doubled = [&marked(told)[..], &failed, &marked(told)[..], &failed].concat();
+    assert_eq!(in_place(&twice, &doubled), 6, "an error that came twice");
+}
+
+fn told(mark: Mark) -> &'static [u8] {
+    let mut written = bytes::BytesMut::new();
+    mark.write(&mut written).unwrap();
+    // the Parse ends with the number of its parameters and their types, as what is told of it begins
+    let end = usize::try_from(u32::from_be_bytes([written[1], written[2], written[3], written[4]])).unwrap();
+    Vec::leak(written[end - 5..=end].to_vec())
 }
 
 #[test]

@@ -14,7 +14,8 @@ ways! {
     both: what_has_an_effect_only_in_a_transaction_is_refused_outside_of_one;
     direct: what_is_left_behind_is_met_by_nobody, so_it_is_with_what_a_transaction_leaves_behind, what_a_copy_calls_is_met_by_nobody,
         no_shared_connection_is_changed,
-        a_transaction_that_is_read_only_by_choice_keeps_its_connection;
+        a_transaction_that_is_read_only_by_choice_keeps_its_connection,
+        a_server_that_reads_backslashes_in_strings_is_not_spoken_to;
 }
 
 /// Statements that leave something, and what shows it.
@@ -113,6 +114,24 @@ async fn what_a_copy_calls_is_met_by_nobody(via: Via) -> Result<()> {
         WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
     assert!(next.fetch_one::<bool>(is_clean).await?);
     assert_ne!(pid(&mut next).await?, before);
+    Ok(())
+}
+
+/// The words of a statement are read as PostgreSQL reads them by default. Where it reads them otherwise, what is a string could not be told.
+async fn a_server_that_reads_backslashes_in_strings_is_not_spoken_to(via: Via) -> Result<()> {
+    let bed = Bed::new(via).await?;
+    let db = bed.db().await?;
+    db.execute("SELECT 1").await?;
+    let mut session = db.session().await?;
+    assert!(session.execute("SET standard_conforming_strings = off").await.is_err());
+    drop(session);
+    db.session().await?.execute("SELECT 1").await?;
+    bed.run(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET standard_conforming_strings = off', current_database()); END $$",
+    )
+    .await?;
+    let db = bed.db().await?;
+    assert_eq!(db.execute("SELECT 1").await.map_err(|error| error.kind()), Err(Kind::Unavailable));
     Ok(())
 }
 
