@@ -128,16 +128,24 @@ enum Stored {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_cut_at_any_message_the_table_is_what_the_answers_allow() -> Result<()> {
     let bed = Bed::with_students(Via::Nothing).await?;
-    bed.run("CREATE TYPE mood AS ENUM ('sad'); INSERT INTO students VALUES ('taken')").await?;
+    bed.run(
+        "CREATE TYPE mood AS ENUM ('sad'); INSERT INTO students VALUES ('taken');
+         CREATE PROCEDURE store(given text, fails bool) LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO students VALUES (given); COMMIT;
+            IF fails THEN RAISE 'again' USING ERRCODE = '40001'; END IF;
+         END $$",
+    )
+    .await?;
     let (mut cut, mut unknown) = (0, 0);
     for seed in 0..programs() / 2 {
         let (db, _meddler) = bed
             .behind(Meddling::Cut { seed, among: 40 }, |settings| {
+                settings.prepare = seed % 2 == 1;
                 settings.statement_timeout = Duration::from_millis(500);
                 settings.lock_timeout = Duration::from_millis(500);
             })
             .await?;
-        let names: Vec<String> = (0..6).map(|number| format!("{seed} {number}")).collect();
+        let names: Vec<String> = (0..9).map(|number| format!("{seed} {number}")).collect();
         let mut stored = Vec::new();
         let state = |result: Result<(), pgspan::Error>| match result {
             Ok(()) => Stored::Yes,
@@ -145,43 +153,62 @@ async fn after_a_cut_at_any_message_the_table_is_what_the_answers_allow() -> Res
             Err(_) => Stored::No,
         };
         let number = 1_i32;
-        let [a, b, c, d, e, f] = names.as_slice() else { anyhow::bail!("six names") };
-        // one statement, whose answer has a column of a type that is not built in
-        let Ok(mut session) = db.session().await else { continue };
-        let sql = sql!("INSERT INTO students VALUES ({a}) RETURNING name, 'sad'::mood AS mood");
-        let one = session.fetch_one::<(String, String)>(sql).await.map(drop);
-        stored.push((vec![a], state(one)));
-        // an atomic batch, with one that can't be sent or that fails in some programs
-        let mut statements = vec![insert(b), insert(c)];
-        match seed % 4 {
-            0 => statements.insert(1, too_many(&number)),
-            1 => statements.insert(1, insert("taken")),
-            _ => {}
-        }
-        let mut session = match session.execute(sql!("SELECT 1").reads_only()).await {
-            Ok(_) => session,
-            Err(_) => match db.session().await {
-                Ok(session) => session,
-                Err(_) => continue,
-            },
-        };
-        let batch = session.batch(statements).atomic().await.map(drop);
-        stored.push((vec![b, c], state(batch)));
-        // a transaction, on whatever connection there is
-        let mut session = match db.session().await {
-            Ok(session) => session,
-            Err(_) => continue,
-        };
-        let transaction = async {
-            let mut tx = session.transaction();
-            tx.execute(insert(d)).await?;
-            if seed % 5 == 0 {
-                let _ = tx.execute(too_many(&number)).await;
+        let [a, b, c, d, e, f, g, h, i] = names.as_slice() else { anyhow::bail!("nine names") };
+        'program: {
+            // one statement, whose answer has a column of a type that is not built in
+            let Ok(mut session) = db.session().await else { break 'program };
+            let sql = sql!("INSERT INTO students VALUES ({a}) RETURNING name, 'sad'::mood AS mood");
+            let one = session.fetch_one::<(String, String)>(sql).await.map(drop);
+            stored.push((vec![a], state(one)));
+            // an atomic batch, with one that can't be sent or that fails in some programs
+            let mut statements = vec![insert(b), insert(c)];
+            match seed % 4 {
+                0 => statements.insert(1, too_many(&number)),
+                1 => statements.insert(1, insert("taken")),
+                _ => {}
             }
-            tx.execute(insert(e)).await?;
-            tx.commit().await
-        };
-        stored.push((vec![d, e], state(transaction.await)));
+            if session.execute(sql!("SELECT 1").reads_only()).await.is_err() {
+                let Ok(another) = db.session().await else { break 'program };
+                session = another;
+            }
+            let batch = session.batch(statements).atomic().await.map(drop);
+            stored.push((vec![b, c], state(batch)));
+            // a transaction, on whatever connection there is, with its COMMIT by itself or in the flight of its last statement
+            let Ok(mut session) = db.session().await else { break 'program };
+            let transaction = async {
+                let mut tx = session.transaction();
+                tx.execute(insert(d)).await?;
+                if seed % 5 == 0 {
+                    let _ = tx.execute(too_many(&number)).await;
+                }
+                if seed % 3 == 0 {
+                    return tx.commit_with([insert(e)]).await.map(drop);
+                }
+                tx.execute(insert(e)).await?;
+                tx.commit().await
+            };
+            stored.push((vec![d, e], state(transaction.await)));
+            // a batch of which each statement is for itself: the error speaks of one
+            let Ok(mut session) = db.session().await else { break 'program };
+            match session.batch([insert(g), insert(h)]).await {
+                Ok(_) => stored.extend([(vec![g], Stored::Yes), (vec![h], Stored::Yes)]),
+                Err(error) if error.is_outcome_unknown() => stored.push((vec![g], Stored::Unknown)),
+                Err(error) => match error.statement_index() {
+                    Some(0) => stored.push((vec![g], Stored::No)),
+                    Some(_) => stored.push((vec![h], Stored::No)),
+                    None => stored.extend([(vec![g], Stored::No), (vec![h], Stored::No)]),
+                },
+            }
+            // a procedure that commits by itself, and fails behind that in some programs: it ran once at most
+            let fails = seed % 2 == 0;
+            let called = session.execute(sql!("CALL store({i}, {fails})")).await;
+            match called {
+                Err(error) if error.sqlstate().is_some_and(|code| code.code() == "40001") => {
+                    stored.push((vec![i], Stored::Yes));
+                }
+                called => stored.push((vec![i], state(called.map(drop)))),
+            }
+        }
         stored.push((vec![f], state(db.execute(insert(f)).await.map(drop))));
         tokio::time::sleep(Duration::from_millis(2)).await; // a commit under way
         let students = bed.students().await?;
