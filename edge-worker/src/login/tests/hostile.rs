@@ -41,9 +41,10 @@ const OK: &[u8] = b"R\0\0\0\x08\0\0\0\0";
 const READY: &[u8] = b"Z\0\0\0\x05I";
 const REFUSED: &[u8] = b"E\0\0\0\x26SFATAL\0VFATAL\0C28P01\0Mno\0DCANARY\0\0";
 
-/// ParseComplete, BindComplete, no parameters, one column `n` of type int4, a row of 1, CommandComplete, ReadyForQuery.
-const ROW: &[u8] =
-    b"1\0\0\0\x042\0\0\0\x04t\0\0\0\x06\0\0T\0\0\0\x1a\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\x01\
+/// The answer to the mark of the first request; then ParseComplete, BindComplete, no parameters, one column `n` of type int4, a row of 1,
+/// CommandComplete, ReadyForQuery.
+const ROW: &[u8] = b"1\0\0\0\x04t\0\0\0\x0a\0\x01\x80\0\0\x01n\0\0\0\x041\0\0\0\x042\0\0\0\x04\
+    t\0\0\0\x06\0\0T\0\0\0\x1a\0\x01n\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\x01\
     D\0\0\0\x0e\0\x01\0\0\0\x04\0\0\0\x01C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I";
 
 fn message(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
