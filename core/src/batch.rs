@@ -113,8 +113,9 @@ impl<'s, 'q> Batch<'s, 'q> {
         let has_pooler = session.scope.settings().pooler.is_some();
         // a statement by itself is a transaction; behind a pooler the limits must travel with it
         let alone = statements.is_empty() || statements.len() == 1 && !has_pooler;
-        if statements.len() == 1 {
-            session.check_all(0, &statements).await.map_err(|error| error.at(0))?; // no transaction is seen here
+        if statements.len() == 1 && has_pooler {
+            // to its caller it is in no transaction
+            session.before_flight(0, &statements).await.map_err(|error| error.at(0))?;
         }
         let mut retry = Retry::new(session.scope.clone());
         loop {
@@ -184,17 +185,19 @@ impl Transaction<'_> {
         I::Item: Into<Sql<'q>>,
     {
         let statements: Vec<Sql<'q>> = statements.into_iter().map(Into::into).collect();
+        let results = |outcomes: Vec<Outcome>| Results(outcomes.into_iter().map(Some).collect());
         let stake = self.stake_of_last_flight().filter(|_| !statements.is_empty());
+        let has_failed = self.has_failed();
         let (session, depth) = self.parts();
-        let outcomes = match stake {
-            Some(stake) => session.send_and_commit(&statements, stake, Want::All).await?,
-            None if session.account.blocks.last().is_some_and(|block| block.failed.is_some()) => Vec::new(),
-            None => session.statements(depth, &statements, None, Want::All).await?,
-        };
-        if stake.is_none() {
-            self.commit().await?;
+        if let Some(stake) = stake {
+            return session.send_and_commit(&statements, stake, Want::All).await.map(results);
         }
-        Ok(Results(outcomes.into_iter().map(Some).collect()))
+        let outcomes = match has_failed {
+            true => Vec::new(), // nothing is sent, and the commit says why
+            false => session.statements(depth, &statements, None, Want::All).await?,
+        };
+        self.commit().await?;
+        Ok(results(outcomes))
     }
 }
 

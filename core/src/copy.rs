@@ -204,18 +204,17 @@ impl Session {
         log: &mut Unfinished,
         piece: Result<Result<T, tokio_postgres::Error>, Elapsed>,
     ) -> Result<T> {
-        match &piece {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => log.end(ended(error)),
-            Err(_) => log.end("no answer"),
-        }
         match piece {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => {
+                log.end(ended(&error));
                 self.account.unanswered -= usize::from(Verdict::of(&error) == Verdict::Definite);
                 Err(self.judge(error, Stake::Nothing, &Sql::new("")))
             }
-            Err(_) => Err(Error::deadline(Stake::Nothing)),
+            Err(_) => {
+                log.end("no answer");
+                Err(Error::deadline(Stake::Nothing))
+            }
         }
     }
 }

@@ -135,6 +135,11 @@ impl<'s> Transaction<'s> {
         (self.session, self.depth + 1)
     }
 
+    /// Whether a statement of it failed, so that it can't be committed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.session.account.blocks.get(self.depth).is_some_and(|block| block.failed.is_some())
+    }
+
     /// What a lost answer to its COMMIT leaves open, if COMMIT may be sent behind further statements: not from a savepoint, not in a dry
     /// run, and not after a failure.
     pub(crate) fn stake_of_last_flight(&mut self) -> Option<Stake> {

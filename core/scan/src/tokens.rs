@@ -192,6 +192,13 @@ impl<'a> Tokens<'a> {
         }
         next
     }
+
+    /// Passes `OR REPLACE`, if that is next.
+    pub(crate) fn eat_or_replace(&mut self) {
+        if self.eat(&["OR"]) {
+            self.eat(&["REPLACE"]);
+        }
+    }
 }
 
 impl<'a> Iterator for Tokens<'a> {

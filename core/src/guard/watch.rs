@@ -37,9 +37,9 @@ impl Watch {
         Watch::default()
     }
 
-    /// One whose requests have no marks: for what is in between and may not understand an empty statement, and for servers that are
-    /// scripted to the byte. Answers are then told apart by their form alone.
-    pub fn without_marks() -> Watch {
+    /// One whose requests have no marks, for servers that are scripted to the byte.
+    #[cfg(feature = "testing")]
+    pub(crate) fn without_marks() -> Watch {
         let watch = Watch::default();
         watch.0.is_unmarked.store(true, Ordering::Relaxed);
         watch

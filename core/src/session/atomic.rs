@@ -1,7 +1,7 @@
 //! A transaction in one flight: BEGIN, its statements and COMMIT are written at once.
 
 use super::account::{Block, Start};
-use super::flight::{Line, Role, keep_first, limit_set_by};
+use super::flight::{Line, Role, keep_first};
 use super::pipeline::{Answer, Outcome, Want};
 use super::session::Session;
 use crate::error::{Error, Result, Stake, Verdict};
@@ -77,12 +77,7 @@ impl Session {
                 self.account.broken |= Verdict::of(error) == Verdict::Lost;
             }
             match answer {
-                Some(Ok(outcome)) if is_statement => {
-                    if let Some((local, limit)) = limit_set_by(line.sql()) {
-                        self.account.set_limit(local, limit);
-                    }
-                    outcomes.push(outcome);
-                }
+                Some(Ok(outcome)) if is_statement => outcomes.push(outcome),
                 Some(Err(error)) if line.role() == Role::Ending => commit = Some((line, error)),
                 Some(Err(error)) => keep_first(&mut failure, (position, line), error),
                 Some(Ok(_)) | None => {}

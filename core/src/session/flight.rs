@@ -18,8 +18,8 @@ pub(crate) struct Line<'q> {
     role: Role,
     /// How long it may take.
     limit: Limit,
-    /// What it sets the server's limit for the session to, if it is ours and does.
-    sets: Option<Limit>,
+    /// The server's limit that it sets: whether for the transaction alone, and which.
+    sets: Option<(bool, Limit)>,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl<'q> Line<'q> {
 
     /// Sets the server's limit, for the transaction or for the session.
     pub(crate) fn set_limit(to: Limit, is_local: bool, role: Role, limit: Limit) -> Line<'q> {
-        Line { sets: (!is_local).then_some(to), ..Line::ours(to.set(is_local), role, limit) }
+        Line { sets: Some((is_local, to)), ..Line::ours(to.set(is_local), role, limit) }
     }
 
     pub(crate) fn sql(&self) -> &Sql<'_> {
@@ -177,8 +177,9 @@ impl Session {
                 lines.push(Line::set_limit(limit, is_local, Role::SetLimit, kept));
                 kept = limit;
             }
-            lines.push(Line { sql: Text::Theirs(sql), role: Role::Statement, limit, sets: None });
-            if let Some((_, set)) = limit_set_by(sql) {
+            let sets = limit_set_by(sql);
+            lines.push(Line { sql: Text::Theirs(sql), role: Role::Statement, limit, sets });
+            if let Some((_, set)) = sets {
                 (usual, kept) = (set, set);
             }
         }
@@ -272,12 +273,7 @@ impl Session {
                 }
             }
             match answer {
-                Some(Ok(outcome)) if is_statement => {
-                    if let Some((local, limit)) = limit_set_by(line.sql()) {
-                        self.account.set_limit(local, limit);
-                    }
-                    outcomes.push(outcome);
-                }
+                Some(Ok(outcome)) if is_statement => outcomes.push(outcome),
                 Some(Ok(_)) => {}
                 Some(Err(error)) if is_statement => {
                     self.enter(&error);
@@ -342,10 +338,16 @@ impl Session {
         Ok(())
     }
 
-    /// Enters what the server has for a limit now, outside of a transaction.
+    /// Enters the limits that the server has now. What the caller set is also what the session wants; ours for a transaction ends behind its
+    /// statement.
     pub(crate) fn enter_limits(&mut self, lines: &[Line<'_>], answers: &[Answer]) {
-        let set = lines.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
-        self.account.kept = set.filter_map(|(line, _)| line.sets).next_back().unwrap_or(self.account.kept);
+        for (line, _) in lines.iter().zip(answers).filter(|(_, answer)| answer.is_ok()) {
+            match line.sets {
+                Some((local, limit)) if line.role == Role::Statement => self.account.set_limit(local, limit),
+                Some((false, limit)) => self.account.kept = limit,
+                Some((true, _)) | None => {}
+            }
+        }
     }
 
     /// A limit that could not be set: in a transaction that failed that is so of all that is behind the failure.

@@ -34,9 +34,8 @@ pub(crate) fn log_start<T>(
 
 /// A statement that is answered bit by bit, until its end is logged. It borrows nothing, so that whoever drops it late holds up nobody.
 pub(crate) struct Unfinished {
-    /// If it is logged at all.
-    logged: Option<(String, Scope)>,
-    begun: Duration,
+    /// Its text, and when it began, if it is logged at all.
+    logged: Option<(String, Scope, Duration)>,
     /// How many rows came.
     pub(crate) rows: u64,
 }
@@ -44,14 +43,14 @@ pub(crate) struct Unfinished {
 impl Unfinished {
     pub(crate) fn new(scope: &Scope, sql: &Sql<'_>) -> Unfinished {
         let is_logged = tracing::enabled!(target: TARGET, tracing::Level::DEBUG);
-        let logged = is_logged.then(|| (sql.shown().into_owned(), scope.clone()));
-        Unfinished { logged, begun: scope.now(), rows: 0 }
+        let logged = is_logged.then(|| (sql.shown().into_owned(), scope.clone(), scope.now()));
+        Unfinished { logged, rows: 0 }
     }
 
     /// Logs its end, once. How long it took is also a matter of its reader, so that it is no warning.
     pub(crate) fn end(&mut self, outcome: &str) {
-        let Some((statement, scope)) = self.logged.take() else { return };
-        let (ms, rows) = (scope.now().saturating_sub(self.begun).as_secs_f64() * 1e3, self.rows);
+        let Some((statement, scope, begun)) = self.logged.take() else { return };
+        let (ms, rows) = (scope.now().saturating_sub(begun).as_secs_f64() * 1e3, self.rows);
         tracing::debug!(target: TARGET, statement, ms, rows, outcome, "the end of a statement");
     }
 }

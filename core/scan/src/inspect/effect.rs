@@ -59,9 +59,7 @@ fn may_be_temporary(schema: Token<'_>) -> bool {
 pub(super) fn names_functions_only(first: &str, mut rest: Tokens<'_>) -> bool {
     let is = |word: &&str| first.eq_ignore_ascii_case(word);
     if ["CREATE", "ALTER"].iter().any(is) {
-        if rest.eat(&["OR"]) {
-            rest.eat(&["REPLACE"]);
-        }
+        rest.eat_or_replace();
         return rest.eat(&["FUNCTION", "PROCEDURE", "ROUTINE", "AGGREGATE"]);
     }
     ["COMMENT", "DROP", "GRANT", "REVOKE"].iter().any(is)

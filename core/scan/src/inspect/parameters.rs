@@ -48,9 +48,7 @@ impl<'a> Parameters<'a> {
 /// Whether it is `PREPARE`, or `CREATE [OR REPLACE] FUNCTION` or `PROCEDURE`.
 fn has_body(first: &str, mut rest: Tokens<'_>) -> bool {
     if first.eq_ignore_ascii_case("CREATE") {
-        if rest.eat(&["OR"]) {
-            rest.eat(&["REPLACE"]);
-        }
+        rest.eat_or_replace();
         return rest.eat(&["FUNCTION", "PROCEDURE"]);
     }
     first.eq_ignore_ascii_case("PREPARE")

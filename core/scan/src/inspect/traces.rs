@@ -145,9 +145,7 @@ pub(super) fn is_temporary_schema(name: Name<'_>) -> bool {
 
 /// `CREATE` before `[OR REPLACE] [LOCAL | GLOBAL] TEMP`. It is a reserved word, so nothing else is called so.
 fn creates_temporary(mut rest: Tokens<'_>) -> bool {
-    if rest.eat(&["OR"]) {
-        rest.eat(&["REPLACE"]);
-    }
+    rest.eat_or_replace();
     rest.eat(&["LOCAL", "GLOBAL"]);
     rest.eat(&["TEMP", "TEMPORARY"])
 }
