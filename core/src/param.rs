@@ -76,9 +76,18 @@ pub fn bind<P: Param>(value: &P) -> Bound<'_> {
     Bound { value: Value::Borrowed(value), ty: P::TYPE }
 }
 
-/// For [`sql!`](crate::sql): what stands before `IS NULL`. PostgreSQL is told whether the value is NULL, and nothing else of it.
+/// For [`sql!`](crate::sql): the parameters of a statement in which something stands before `IS NULL`. Of each is said which of the values it
+/// is, and whether PostgreSQL is told only if that is NULL.
 #[doc(hidden)]
-pub fn null_test(value: Bound<'_>) -> Bound<'_> {
+pub fn with_null_tests<'a>(values: &[Bound<'a>], uses: &[(usize, bool)]) -> Vec<Bound<'a>> {
+    let bound = |&(place, is_null_test): &(usize, bool)| {
+        let value = values.get(place)?.clone();
+        Some(if is_null_test { null_test(value) } else { value })
+    };
+    uses.iter().filter_map(bound).collect()
+}
+
+fn null_test(value: Bound<'_>) -> Bound<'_> {
     Bound { value: Value::Kept(Arc::new(NullTest(value))), ty: Type::BOOL }
 }
 

@@ -1,6 +1,6 @@
 //! `sql!`: the scanner's result, with a bound value for every name.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
@@ -20,20 +20,25 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     let scanned = named(&text).map_err(|problem| syn::Error::new(span, problem))?;
     check(&arguments, &scanned.names)?;
 
-    let mut values = Vec::with_capacity(scanned.names.len());
+    // a name stands twice among them where it is tested for NULL, too; its value is taken once
+    let mut names: Vec<&String> = Vec::with_capacity(scanned.names.len());
+    let (mut values, mut uses) = (Vec::with_capacity(scanned.names.len()), Vec::new());
     for (index, name) in scanned.names.iter().enumerate() {
-        let value = match arguments.iter().find(|argument| argument.is(name)) {
-            Some(Argument { value, .. }) => bind_value(value),
-            None => bind_variable(&variable(name, span)?),
-        };
-        values.push(match scanned.null_tests.contains(&index) {
-            true => quote!(::pgspan::macros::null_test(#value)),
-            false => value,
-        });
+        let place = names.iter().position(|known| *known == name).unwrap_or(names.len());
+        if place == names.len() {
+            names.push(name);
+            values.push(match arguments.iter().find(|argument| argument.is(name)) {
+                Some(Argument { value, .. }) => bind_value(value),
+                None => bind_variable(&variable(name, span)?),
+            });
+        }
+        let (place, is_null_test) = (Literal::usize_unsuffixed(place), scanned.null_tests.contains(&index));
+        uses.push(quote!((#place, #is_null_test)));
     }
     let values = match values.as_slice() {
         [] => quote!(::std::vec::Vec::new()),
-        values => quote!(::std::vec![#(#values),*]),
+        values if scanned.null_tests.is_empty() => quote!(::std::vec![#(#values),*]),
+        values => quote!(::pgspan::macros::with_null_tests(&[#(#values),*], &[#(#uses),*])),
     };
     let inspection = inspection(inspect(&scanned.text, &scanned.placed));
     let text = LitStr::new(&scanned.text, span);

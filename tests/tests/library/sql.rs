@@ -11,6 +11,7 @@ ways! {
     casts_are_kept_and_one_name_is_one_parameter,
     values_that_are_no_variables_are_named,
     doubled_braces_stand_for_one_outside_of_literals,
+    a_value_that_is_also_tested_for_null_is_taken_once,
     operators_with_question_marks_and_colons_need_no_care,
     sql_made_at_run_time_holds_values_and_names_that_are_only_that,
     a_statement_can_be_kept_cloned_and_sent_again,
@@ -48,6 +49,22 @@ async fn casts_are_kept_and_one_name_is_one_parameter(via: Via) -> Result<()> {
 struct User {
     name: String,
     age: i32,
+}
+
+async fn a_value_that_is_also_tested_for_null_is_taken_once(via: Via) -> Result<()> {
+    let mut session = Bed::new(via).await?.db().await?.session().await?;
+    let mut taken = 0_i64;
+    let mut next = || {
+        taken += 1;
+        Some(taken)
+    };
+    let same: bool =
+        session.fetch_one(sql!("SELECT {n} IS NOT NULL AND {n} = 1 AND NOT {n} IS NULL", n = next())).await?;
+    assert!(same && taken == 1);
+    let name = Some(String::from("Ada"));
+    let found: bool = session.fetch_one(sql!("SELECT {name} IS NULL OR {name} = 'Ada'", name = name)).await?;
+    assert!(found);
+    Ok(())
 }
 
 async fn what_the_macro_made_can_be_gone_on_with(via: Via) -> Result<()> {

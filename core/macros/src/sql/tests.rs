@@ -71,7 +71,7 @@ fn what_is_tested_for_null_is_bound_for_that_alone() {
         quote!(::pgspan::Sql::from_macro(
             "SELECT $1 IS NULL OR x = $2",
             ::pgspan::macros::Inspection::PLAIN,
-            ::std::vec![::pgspan::macros::null_test(#c_a), #c_a]
+            ::pgspan::macros::with_null_tests(&[#c_a], &[(0, true), (0, false)])
         )),
     );
 }
