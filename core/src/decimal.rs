@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::BytesMut;
 
 use crate::numeric::{decode, encode};
-use crate::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
+use crate::types::{FromSql, IsNull, ToSql, Type, Unheld, accepts, to_sql_checked};
 
 /// A `numeric` to calculate with: `rust_decimal::Decimal`, which implements PostgreSQL's traits on native hosts only. This one is the same in a
 /// Worker.
@@ -50,7 +50,10 @@ impl<'a> FromSql<'a> for Decimal {
             true => trimmed(&text),
             false => &text,
         };
-        Ok(Decimal(rust_decimal::Decimal::from_str_exact(text)?))
+        let decimal = rust_decimal::Decimal::from_str_exact(text).map_err(|_| {
+            Unheld("has more digits than Decimal can hold, or is not finite: read it as pgspan::Numeric, or round it")
+        })?;
+        Ok(Decimal(decimal))
     }
 
     accepts!(NUMERIC);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use crate::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
+use crate::types::{FromSql, IsNull, ToSql, Type, Unheld, accepts, to_sql_checked};
 
 /// A span of time as PostgreSQL keeps it: months, days and microseconds, each for itself, since a month has 28 to 31 days and a day
 /// 23 to 25 hours.
@@ -96,7 +96,8 @@ impl<'a> FromSql<'a> for Interval {
         let (microseconds, days, months) = (raw.get_i64(), raw.get_i32(), raw.get_i32());
         match (microseconds, days, months) {
             (i64::MIN, i32::MIN, i32::MIN) | (i64::MAX, i32::MAX, i32::MAX) => {
-                Err("an infinite interval".into())
+                Err(Unheld("is infinite, which no Interval can be: cast it to text, or ask isfinite(…)")
+                    .into())
             }
             _ => Ok(Interval { months, days, microseconds }),
         }

@@ -111,7 +111,7 @@ fn named<'f>(
             let message = format!("two fields for the column `{column}`: remove one, or rename it");
             errors.push(syn::Error::new(ident.span(), message));
         }
-        let index = Literal::usize_unsuffixed(columns.len());
+        let index = Literal::usize_unsuffixed(columns.len() + optional.len());
         let method = match of_field.source {
             Source::Json => quote_spanned!(span=> json_field),
             Source::DefaultColumn => quote_spanned!(span=> field_or_default),

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::json::Json;
 use crate::sql::reason;
 use crate::types::{FromSql, FromSqlOwned, Type, WasNull};
+#[doc(hidden)]
+pub use exact::from_sql_exact;
 use opaque::{Opaque, Raw};
 
 /// A row of a result.
@@ -143,30 +145,24 @@ impl Row {
         let Some(column) = self.0.columns().get(position) else {
             return Err(Error::row(format!("there is no column {position}: the row has {}", self.len())));
         };
-        if let Some(opaque) = Opaque::of(column) {
-            return self.read_opaque(position, &opaque);
-        }
-        let (name, ty) = (column.name(), column.type_());
-        if !T::accepts(ty) {
-            return Err(Error::row(format!("column {name:?} is {ty}, not {}", readable(type_name::<T>()))));
-        }
-        exact::check(&self.0, position, type_name::<T>())?;
-        self.0.try_get(position).map_err(|error| {
-            let is_null = matches!(self.0.try_get(position), Ok(Raw(None)));
-            unfit::<T>(name, ty, is_null, error.into_source().as_deref())
-        })
-    }
-
-    fn read_opaque<'a, T: FromSql<'a>>(&'a self, position: usize, opaque: &Opaque<'_>) -> Result<T> {
         let Raw(raw) = self.0.try_get(position).map_err(|_| Error::row("the row is cut short"))?;
-        let (ty, value) = match raw {
-            Some(raw) => {
-                let ty = opaque.readable_as::<T>(raw)?;
-                (ty, T::from_sql(ty, raw))
+        let (name, wanted) = (column.name(), type_name::<T>());
+        let ty = match (Opaque::of(column), raw) {
+            (Some(opaque), Some(raw)) => opaque.readable_as::<T>(raw)?,
+            (None, _) if !T::accepts(column.type_()) => {
+                let (ty, wanted) = (column.type_(), readable(wanted));
+                return Err(Error::row(format!("column {name:?} is {ty}, not {wanted}")));
             }
-            None => (&Type::UNKNOWN, T::from_sql_null(&Type::UNKNOWN)),
+            _ => column.type_(),
         };
-        value.map_err(|cause| unfit::<T>(opaque.name(), ty, raw.is_none(), Some(&*cause)))
+        if let Some(fault) = raw.and_then(|raw| exact::fault_of(ty, raw, wanted)) {
+            return Err(Error::row(format!("column {name:?} ({ty}) {fault}")));
+        }
+        let value = match raw {
+            Some(raw) => T::from_sql(ty, raw),
+            None => T::from_sql_null(ty),
+        };
+        value.map_err(|cause| unfit::<T>(name, ty, raw.is_none(), &*cause))
     }
 
     fn expect_len(&self, expected: usize, what: &str) -> Result<()> {
@@ -197,30 +193,22 @@ impl Row {
 }
 
 /// A value that is not what was asked for. Its cause may quote it, and is told in words that do not.
-fn unfit<T>(
-    name: &str,
-    ty: &Type,
-    is_null: bool,
-    cause: Option<&(dyn StdError + Sync + Send + 'static)>,
-) -> Error {
+fn unfit<T>(name: &str, ty: &Type, is_null: bool, cause: &(dyn StdError + Sync + Send + 'static)) -> Error {
     let wanted = readable(type_name::<T>());
-    match cause {
-        Some(cause) if cause.is::<WasNull>() && is_null => {
-            Error::row(format!("column {name:?} ({ty}) is NULL: read it as Option<{wanted}>"))
-        }
-        Some(cause) if cause.is::<WasNull>() => {
-            let with_null = wanted.replacen("Vec<", "Vec<Option<", 1);
-            Error::row(format!("column {name:?} ({ty}): an element is NULL: read it as {with_null}>"))
-        }
-        // the usual case is a label of an enum, which has no spaces behind it
-        Some(_) if *ty == Type::BPCHAR => Error::row(format!(
-            "column {name:?} (char(n)) does not hold a {wanted}: it may be padded with spaces, which a cast to text takes away"
-        )),
-        Some(cause) => {
-            Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}{}", reason(cause)))
-        }
-        None => Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}")),
+    if cause.is::<WasNull>() && is_null {
+        return Error::row(format!("column {name:?} ({ty}) is NULL: read it as Option<{wanted}>"));
     }
+    if cause.is::<WasNull>() {
+        let with_null = wanted.replacen("Vec<", "Vec<Option<", 1);
+        return Error::row(format!("column {name:?} ({ty}): an element is NULL: read it as {with_null}>"));
+    }
+    // the usual case is a label of an enum, which has no spaces behind it
+    if *ty == Type::BPCHAR {
+        return Error::row(format!(
+            "column {name:?} (char(n)) does not hold a {wanted}: it may be padded with spaces, which a cast to text takes away"
+        ));
+    }
+    Error::row(format!("column {name:?} ({ty}) does not hold a {wanted}{}", reason(cause)))
 }
 
 /// A type's name without the paths of what everybody knows.

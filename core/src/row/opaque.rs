@@ -62,10 +62,6 @@ impl<'c> Opaque<'c> {
         Err(self.unreadable(std::any::type_name::<T>()))
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.column.name()
-    }
-
     fn may_be_text(&self) -> bool {
         matches!(self.size(), ENUM | VARIABLE)
     }

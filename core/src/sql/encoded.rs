@@ -10,6 +10,7 @@ use super::open;
 use super::statement::Sql;
 use crate::error::{Error, Kind, Result};
 use crate::json::NotFinite;
+use crate::types::Unheld;
 
 /// A statement with its values as PostgreSQL gets them.
 ///
@@ -142,6 +143,9 @@ impl ToSql for Value<'_> {
 pub(crate) fn reason(cause: &(dyn StdError + 'static)) -> String {
     if let Some(number) = cause.downcast_ref::<NotFinite>() {
         return format!(": {number}");
+    }
+    if let Some(unheld) = cause.downcast_ref::<Unheld>() {
+        return format!(": {unheld}");
     }
     let Some(json) = cause.downcast_ref::<serde_json::Error>() else { return String::new() };
     let sort = match json.classify() {

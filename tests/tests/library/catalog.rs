@@ -106,6 +106,9 @@ async fn is_read(session: &mut Session, name: &str, read: &str, sample: &'static
     macro_rules! typed {
         ($($ty:ty),*) => {{
             $({
+                let rust = stringify!($ty).split('<').next().and_then(|path| path.rsplit("::").next());
+                let rust = rust.unwrap_or_default().trim();
+                ensure!(read.contains(rust), "the book does not say {rust}");
                 let value = reads::<$ty>(session, name, sample).await?;
                 is_written(session, name, sample, &value).await?;
             })*
@@ -296,6 +299,7 @@ async fn an_interval_is_itself(via: Via) -> Result<()> {
     let many = vec![span, Interval::default()];
     assert_eq!(session.fetch_one::<Vec<Interval>>(sql!("SELECT {many}")).await?, many);
     let error = session.fetch_one::<Interval>(sql!("SELECT 'infinity'::interval AS span")).await.err();
-    assert_eq!(error.context("read")?.kind(), Kind::Row);
+    let error = error.context("read")?;
+    assert!(error.kind() == Kind::Row && error.to_string().contains("isfinite"), "{error}");
     Ok(())
 }

@@ -80,6 +80,18 @@ async fn what_no_time_or_address_of_rust_can_hold_is_an_error_that_says_why(via:
         refused(s.fetch_one::<jiff::civil::DateTime>(sql!("SELECT {infinity}::timestamp")).await, "infinite");
         refused(s.fetch_one::<jiff::civil::Date>(sql!("SELECT {infinity}::date")).await, "infinite");
     }
+    // through a struct that is what its field is, and where there is a place for infinity
+    #[derive(Debug, pgspan::FromRow)]
+    #[pgspan(transparent)]
+    struct CreatedAt(SystemTime);
+    refused(s.fetch_one::<CreatedAt>(sql!("SELECT 'infinity'::timestamptz")).await, "infinite");
+    refused(s.fetch_one::<Vec<CreatedAt>>(sql!("SELECT ARRAY[now(), 'infinity']")).await, "infinite");
+    let CreatedAt(_) = s.fetch_one(sql!("SELECT now()")).await?;
+    let row: pgspan::Row =
+        s.fetch_one(sql!("SELECT ARRAY[now(), 'infinity'] AS both, 'infinity'::timestamptz AS at")).await?;
+    refused(row.get::<[SystemTime; 2]>("both"), "infinite");
+    let held: pgspan::types::Timestamp<chrono::DateTime<chrono::Utc>> = row.get("at")?;
+    assert_eq!(held, pgspan::types::Timestamp::PosInfinity);
     refused(s.fetch_one::<jiff::civil::Time>(sql!("SELECT '24:00'::time")).await, "24:00");
     refused(s.fetch_one::<Vec<jiff::civil::Time>>(sql!("SELECT '{01:00,24:00}'::time[]")).await, "24:00");
     refused(s.fetch_one::<jiff::civil::Date>(sql!("SELECT '12000-01-01'::date")).await, "does not hold");

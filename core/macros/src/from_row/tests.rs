@@ -252,7 +252,7 @@ fn a_field_says_where_its_value_comes_from() {
         ),
         quote!(id: row.field(0, "id")?),
         quote!(age: row.field_or_default(1, "age")?),
-        quote!(profile: row.json_field(1, "profile")?),
+        quote!(profile: row.json_field(2, "profile")?),
         quote!(cache: ::std::default::Default::default()),
     ] {
         assert!(expansion.contains(&expected.to_string()), "{expected} is not in {expansion}");

@@ -45,7 +45,7 @@ pub(super) fn expand(input: &DeriveInput, field: &Field) -> syn::Result<TokenStr
                 ty: &::pgspan::types::Type,
                 raw: &'a [u8],
             ) -> ::std::result::Result<Self, #fault> {
-                let value = <#ty as ::pgspan::types::FromSql<'a>>::from_sql(ty, raw)?;
+                let value = ::pgspan::macros::from_sql_exact::<#ty>(ty, raw)?;
                 ::std::result::Result::Ok(Self { #member: value })
             }
 
